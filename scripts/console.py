@@ -1,0 +1,44 @@
+"""What every command shares: paths, the error people see, and exit codes.
+
+Owns the wording rule (what happened, why, what to do) and the exit codes listed in docs/commands.md.
+Must not know any single command.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD_DIR = ROOT / "build"
+DEVICE_BUILD_DIR = BUILD_DIR / "device"
+CACHE_DIR = ROOT / ".cache"
+
+EXIT_OK = 0
+EXIT_FAULT = 1
+"""The command ran and what it does failed."""
+EXIT_USAGE = 2
+"""The command line or a setting is wrong; nothing was done."""
+EXIT_ENVIRONMENT = 3
+"""Something this machine should offer is missing (VM, network, tool, free port)."""
+
+
+class Problem(Exception):
+    """A failure that a person can act on: one or two sentences saying what happened, why and what to do."""
+
+    def __init__(self, message: str, exit_code: int = EXIT_FAULT) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def run(command: Callable[[], int]) -> int:
+    """Run a command body; turn a Problem into its sentence on stderr and its exit code. Ctrl-C is 130."""
+    try:
+        return command()
+    except Problem as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return problem.exit_code
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        return 130
