@@ -1,0 +1,68 @@
+"""The site: which page module answers a path, and what every request must pass before.
+
+Owns the route table, the message for the tips page, and the parts of the application that pages read (set once by
+app.compose). Page modules, and all else in app.web, are imported when asked for and dropped by `evict`.
+"""
+
+import sys
+
+from http_request import Reject
+from micropython import const
+
+_HIGH = const(2)  # of app.memory
+_PAGES = {
+    "/": "index",
+    "/index": "index",
+    "/tips": "tips",
+    "/settings": "form",
+    "/api/status": "status",
+    "/style.css": "static",
+    "/icon.svg": "static",
+}
+_SELDOM = " app.web app.compose app.settings forms timing config "
+
+device = ""
+boot = 0
+settings = {}
+message = ("", ())  # title and lines of what happened last, for /tips
+store: "Any" = None
+clock: "Any" = None
+wifi: "Any" = None
+sampler: "Any" = None
+telemetry: "Any" = None
+guard: "Any" = None
+server: "Any" = None
+
+
+def find(path: str) -> "Any":
+    """The page module of a path, imported now if need be, in place of the last one; None when there is none."""
+    name = _PAGES.get(path)
+    if name and "app.web." + name not in sys.modules:
+        evict()
+    return name and __import__("app.web." + name, None, None, (name,))
+
+
+def evict() -> None:
+    """Forget what was imported on demand; a page that is answering right now lives until it is done.
+
+    The package keeps no way to it either, so none of these may be imported as `from app import settings`."""
+    modules = sys.modules
+    for name in list(modules):
+        if " %s " % name in _SELDOM or name.startswith("app.web."):
+            modules[name] = None  # a deleted entry keeps its value in MicroPython's maps, and that its memory
+            del modules[name]
+    app: "Any" = modules["app"]
+    app.web = app.settings = app.compose = None
+
+
+def check(http: "Any") -> None:
+    """Raise Reject for what must not be served: memory short, or a name that is not ours.
+
+    Any address literal is ours: a page of somebody else whose own name was made to lead here (DNS rebinding) sends
+    that name.
+    """
+    if guard.level == _HIGH:
+        raise Reject(503, "memory is short, try again", "Retry-After: 10\r\n")
+    name = http.headers.get(b"host", "").split(":")[0].lower()
+    if name.strip("0123456789.") and name not in ("localhost", device, device + ".local"):
+        raise Reject(421, "this board does not answer to that name, use its address")

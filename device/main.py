@@ -1,0 +1,61 @@
+"""Boot guard, the only .py on the board. Never raises: Ctrl-C goes to the REPL, anything else is written to RTC
+memory and ends in a reset; 3 crashes within 5 minutes start rescue mode. The composition root is app/compose,
+byte code that is dropped after use: this file is compiled on the board and stays in memory, so it is short.
+"""
+
+import gc
+
+gc.threshold(6144)  # a fragmented heap grows at 35 KB live without this, and takes the memory of Wi-Fi
+import machine
+from time import sleep_ms, time
+
+GRACE_MS = 2000  # a window for Ctrl-C and deploys before the watchdog runs
+WATCHDOG_MS = 60000
+
+
+def crashes() -> tuple:
+    """[number of crashes within 5 minutes, chip time of the first]; the note in RTC memory begins with them."""
+    try:
+        count, first_s = [int(word) for word in machine.RTC().memory().split(b" ")[:2]]
+    except ValueError:
+        count = first_s = 0
+    return (count, first_s) if 0 <= time() - first_s < 300 else (0, time())
+
+
+async def run(rescue: bool) -> None:
+    import tally  # noqa: F401  (all that stays loaded, made by the build: app.* and the libraries are in it)
+    from app import health, site
+    from app.compose import compose
+
+    compose(rescue, machine.unique_id(), machine.reset_cause())
+    del compose
+    gc.collect()
+    await health.watch(machine.WDT(timeout=WATCHDOG_MS).feed, site.guard.look)
+
+
+def main() -> None:
+    rescue = crashes()[0] >= 3
+    if rescue:
+        print("rescue mode after 3 crashes: no sampling, no telemetry")
+    sleep_ms(GRACE_MS)
+    import asyncio
+
+    asyncio.run(run(rescue))
+    raise RuntimeError("the application ended")
+
+
+try:
+    main()
+except KeyboardInterrupt:
+    raise
+except BaseException as error:
+    import io, sys
+
+    text: "Any" = io.StringIO()
+    sys.print_exception(error, text)
+    count, first_s = crashes()
+    note = "%d %d %s" % (count + 1, first_s, text.getvalue()[-500:])
+    print("crash", note)
+    machine.RTC().memory(note)
+    sleep_ms(GRACE_MS)
+    machine.reset()
