@@ -1,0 +1,253 @@
+"""The owner of a virtual board: starts the VM, restarts it on reset, bites when the watchdog is not fed.
+
+Owns processes and the serial log. What survives is in `state`; what the chip does is in `vm/`. A `VirtualBoard` is
+used by `make sim` and by the tests alike; it never sends a signal to a process it did not start.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from host_tests.virtual_board.state import BoardState
+from host_tests.virtual_board.vm import registers as r
+from scripts.build import compile_mpy
+from scripts.console import BUILD_DIR, EXIT_ENVIRONMENT, Problem
+from scripts.vm import Vm
+
+FAKES_DIR = Path(__file__).parent / "vm"
+FAKES_BUILD_DIR = BUILD_DIR / "board"
+DEFAULT_HEAP_BYTES = 64 * 1024
+_FIRST_GUESS_FAKES_BYTES = 48 * 1024
+_MOST_CALIBRATIONS = 5
+
+
+def build_fakes() -> Path:
+    """Compile the chip's fakes to build/board. Returns that folder."""
+    FAKES_BUILD_DIR.mkdir(parents=True, exist_ok=True)
+    for source in FAKES_DIR.glob("*.py"):
+        target = FAKES_BUILD_DIR / (source.stem + ".mpy")
+        if not target.exists() or target.stat().st_mtime <= source.stat().st_mtime:
+            partial = target.with_suffix(f".{os.getpid()}")  # two test runs may build at the same time
+            partial.write_bytes(compile_mpy(source, "virtual_board/" + source.name))
+            partial.replace(target)
+    return FAKES_BUILD_DIR
+
+
+def app_heap_bytes(heap_bytes: int) -> int:
+    """GC bytes the application sees for a heap of that size: 64,000 of 65,536."""
+    return int(heap_bytes / 16.384) * 16
+
+
+class VirtualBoard:
+    """One board. `start()` is power-on; `stop()` takes the power away; `log_lines` is all it ever printed."""
+
+    def __init__(
+        self,
+        vm: Vm,
+        state: BoardState,
+        heap_bytes: int = DEFAULT_HEAP_BYTES,
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
+        self.vm = vm
+        self.state = state
+        self.heap_bytes = heap_bytes
+        self.log_lines: list[str] = []
+        self.boots = 0
+        self.resets: list[str] = []
+        self._on_line = on_line
+        self._changed = threading.Condition()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner: threading.Thread | None = None
+        self._on = False
+        self._vm_heap_bytes = heap_bytes + 33 * (state[r.FAKES_BYTES] or _FIRST_GUESS_FAKES_BYTES) // 32
+        self._calibrations = 0
+
+    # --- power ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Power on; returns at once. Wait with `wait_for_line`."""
+        if self._on:
+            raise RuntimeError("the board is on already")
+        build_fakes()
+        self._on = True
+        self.state.power_off()
+        self._owner = threading.Thread(target=self._live, name="virtual board", daemon=True)
+        self._owner.start()
+
+    def stop(self) -> None:
+        """Pull the plug: the VM is killed between two instructions; flash keeps what was programmed."""
+        self._on = False
+        self._kill()
+        if self._owner:
+            self._owner.join(10)
+            self._owner = None
+
+    def power_cycle(self) -> None:
+        self.stop()
+        self.start()
+
+    def press_reset(self) -> None:
+        """The RESET button: like a power cycle, but RTC memory survives."""
+        self.state[r.RESET_CAUSE] = 2
+        self.state[r.STATE] = r.STATE_RESET
+        self._kill()
+
+    def interrupt(self) -> None:
+        """Ctrl-C on the serial console."""
+        if self._process:
+            self._process.send_signal(signal.SIGINT)
+
+    def _kill(self) -> None:
+        if self._process and self._process.poll() is None:
+            self._process.kill()
+
+    # --- life -----------------------------------------------------------------------------------
+
+    def _live(self) -> None:
+        """Boot after boot, until the power is off or the program died in a way no chip would."""
+        while self._on:
+            state = self._one_boot()
+            if state == r.STATE_CALIBRATE:
+                self._calibrate()
+            elif state == r.STATE_POWER_CUT:
+                self._on = False
+                self._note("power cut at a flash operation")
+            elif state == r.STATE_SLEEP:
+                time.sleep(self.state[r.SLEEP_MS] / 1000)
+            elif state != r.STATE_RESET:
+                was_on, self._on = self._on, False
+                if was_on:
+                    self._note(f"the VM ended by itself (state {state}); the board is dead")
+
+    def _calibrate(self) -> None:
+        """Give the VM what the fakes weigh, so that the application has its heap to itself."""
+        self._vm_heap_bytes += self.state[r.HEAP_BYTES] - self.state[r.HEAP_HAVE_BYTES]
+        self._calibrations += 1
+        if self._calibrations > _MOST_CALIBRATIONS:
+            self._note("the VM's heap can't be brought to the size asked for")
+            self._on = False
+
+    def _one_boot(self) -> int:
+        """Run the VM until it ends; returns the STATE word it left behind."""
+        self.state.prepare_boot(app_heap_bytes(self.heap_bytes) if self.vm.word_bits == 32 else 0)
+        self._process = subprocess.Popen(
+            [*self.vm.argv, "-X", f"heapsize={self._heap_option()}", "-c", "import boot"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=self._environment(),
+            start_new_session=True,  # Ctrl-C in the terminal is for the simulator, not for the chip
+        )
+        watch = threading.Thread(target=self._watch, args=(self._process,), daemon=True)
+        watch.start()
+        if not self._on:  # stop() may have run before there was a process to kill
+            self._kill()
+        self._read_serial(self._process)
+        self._process.wait()
+        watch.join()
+        state = self.state[r.STATE]
+        if state == r.STATE_RESET:
+            self._note(self._reset_reason())
+        return state
+
+    def _heap_option(self) -> int:
+        return self._vm_heap_bytes if self.vm.word_bits == 32 else 3 * self._vm_heap_bytes
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "MICROPYPATH": str(FAKES_BUILD_DIR),
+            "TALLY_BOARD": str(self.state.board_path),
+            "TALLY_FLASH": str(self.state.flash_path),
+        }
+
+    def _reset_reason(self) -> str:
+        causes = {2: "reset", 3: "watchdog reset", 5: "soft reset"}
+        return causes.get(self.state[r.RESET_CAUSE], "reset")
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        while process.poll() is None:
+            if self.state.watchdog_expired():
+                self.state[r.RESET_CAUSE] = 3
+                self.state[r.STATE] = r.STATE_RESET
+                process.kill()
+                return
+            time.sleep(0.02)
+
+    def _read_serial(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        with process.stdout:
+            for raw in process.stdout:
+                self._add_line(raw.decode(errors="replace").rstrip("\r\n"))
+
+    def _note(self, what: str) -> None:
+        with self._changed:
+            self.resets.append(what)
+        self._add_line(f"[board] {what}")
+
+    def _add_line(self, line: str) -> None:
+        with self._changed:
+            self.log_lines.append(line)
+            self._changed.notify_all()
+        if self._on_line:
+            self._on_line(line)
+
+    # --- for tests ------------------------------------------------------------------------------
+
+    def wait_for_line(self, pattern: str, timeout_s: float = 30, after: int = 0) -> str:
+        """First log line from index `after` on that matches; TimeoutError quotes the end of the log."""
+        regex = re.compile(pattern)
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while True:
+                for line in self.log_lines[after:]:
+                    if regex.search(line):
+                        return line
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._changed.wait(left):
+                    tail = "\n  ".join(self.log_lines[-25:])
+                    raise TimeoutError(f"no line /{pattern}/ in {timeout_s} s; the log ends:\n  {tail}")
+
+    def wait_for_state(self, state: int, timeout_s: float = 30) -> None:
+        """Until the chip's STATE word is `state`; TimeoutError otherwise."""
+        deadline = time.monotonic() + timeout_s
+        while self.state[r.STATE] != state:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the board is in state {self.state[r.STATE]}, not {state}")
+            time.sleep(0.005)
+
+    def advance(self, ms: int, timeout_s: float = 60) -> None:
+        """Let `ms` of the board's time pass, skipping what it sleeps through; returns when it has."""
+        self.state[r.SKIP_UNTIL] = (self.state.ticks_ms() + ms) & ((1 << 30) - 1)
+        self.state[r.SKIP_ON] = 1
+        deadline = time.monotonic() + timeout_s
+        while self.state[r.SKIP_ON]:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the board did not get through {ms} ms in {timeout_s} s")
+            time.sleep(0.002)
+
+    def is_on(self) -> bool:
+        return self._on
+
+
+def free_port(port: int, what: str, way_out: str) -> None:
+    """Raise a Problem when a port of 127.0.0.1 is taken."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise Problem(
+                f"port {port} for the {what} is in use on this computer. "
+                f"Stop what uses it or choose another: {way_out}",
+                EXIT_ENVIRONMENT,
+            ) from error

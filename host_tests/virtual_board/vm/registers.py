@@ -1,0 +1,75 @@
+"""Addresses of the board's state, shared by the VM (fakes) and the host process that owns the board.
+
+One file, `board.bin`, is mapped into both: 32-bit words that the fakes read at no heap cost, known by their
+index, and a few byte regions known by address. Owns the map only; what a word means is in the fake that uses it.
+Addresses stay below 2**30 so that a VM with 31-bit small integers never allocates to form one.
+"""
+
+BASE = 0x10000000
+FLASH = 0x11000000
+WORDS = 512
+SIZE_BYTES = 8192
+FLASH_SIZE_BYTES = 4 * 1024 * 1024
+
+# Clock. Ticks = host monotonic ms + TICKS_OFFSET (mod 2**30). The two wall clocks are a second count, a
+# millisecond remainder and the monotonic ms at which both were true: RTC is the board's, NTP is the truth.
+TICKS_OFFSET = 0
+SKIP_ON = 2
+SKIP_UNTIL = 3
+SKIP_SOCKETS = 4
+TICK_MS = 5
+RTC = 6
+NTP = 9
+SKIPPED_MS = 12
+
+# Life of the chip.
+STATE = 16
+RESET_CAUSE = 17
+SLEEP_MS = 18
+WDT_TIMEOUT_MS = 19
+WDT_FED_TICKS = 20
+FAKES_BYTES = 21
+HEAP_BYTES = 22
+FLASH_OPS = 23
+CUT_AT_FLASH_OP = 24
+FLASH_FAIL = 25
+POLL_WAITS = 26
+HEAP_HAVE_BYTES = 27
+
+STATE_OFF = 0
+STATE_RUNNING = 1
+STATE_REPL = 2
+STATE_RESET = 3
+STATE_SLEEP = 4
+STATE_CALIBRATE = 5
+STATE_POWER_CUT = 6
+
+# Radio and network: what the world around the board is like, set by the host.
+AP_PRESENT = 32
+DHCP_OK = 33
+RSSI = 34
+NTP_OK = 35
+DNS_DEAD = 36
+LINK = 37
+TXPOWER_MAX = 38
+SOCKETS_OPEN = 40
+SOCKETS_TAKEN = 41
+WRITE_MAX = 42
+IDF_WLAN = 43
+IDF_TAKEN = 44
+IDF_LARGEST_CAP = 45
+PORT_MAP = 48
+PORT_MAP_PAIRS = 4
+
+# Sensors.
+TEMPERATURE_C = 60
+SENSOR_FAIL = 61
+
+SSID_TEXT = BASE + 0x100
+PASSWORD_TEXT = BASE + 0x140
+TEXT_SIZE_BYTES = 64
+UNIQUE_ID = BASE + 0x180
+
+RTC_MEMORY = BASE + 0x800
+RTC_MEMORY_LEN = 511
+RTC_MEMORY_SIZE_BYTES = 2048
