@@ -1,0 +1,52 @@
+"""Shared fixtures: device modules on CPython, and a whole virtual device with its collector.
+
+Device libraries are appended to sys.path, never put first: device/lib's `logging` must not hide CPython's.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path += [str(ROOT), str(ROOT / "device" / "lib"), str(ROOT / "device")]
+if "micropython" not in sys.modules:
+    micropython = types.ModuleType("micropython")
+    micropython.const = lambda value: value  # type: ignore[attr-defined]
+    sys.modules["micropython"] = micropython
+
+from host_tests.device import Device  # noqa: E402
+from scripts.vm import Vm, find_vm  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def vm() -> Vm:
+    """The MicroPython VM; fails with its way out, and never skips, when there is none."""
+    return find_vm()
+
+
+@pytest.fixture
+def make_device(vm: Vm, tmp_path: Path) -> Iterator[Callable[..., Device]]:
+    """Factory of virtual devices on ephemeral ports; all are stopped at the end."""
+    made: list[Device] = []
+
+    def make(**options: object) -> Device:
+        device = Device(vm, tmp_path / f"board{len(made)}", **options)  # type: ignore[arg-type]
+        made.append(device)
+        return device
+
+    yield make
+    for device in made:
+        device.close()
+
+
+@pytest.fixture
+def device(make_device: Callable[..., Device]) -> Device:
+    """A device that is up: connected, time set, collector listening."""
+    device = make_device()
+    device.start()
+    return device

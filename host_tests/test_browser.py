@@ -1,0 +1,109 @@
+"""One journey in a real browser: open the board's page, fill the form, be told, come back, on a phone and a desktop.
+
+Headless Chromium from the system (`apt install chromium`). Without it the journey is skipped with a warning, and in CI
+it fails. Pictures go to build/screenshots for people to look at.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from host_tests.device import Device
+from scripts.console import BUILD_DIR
+
+pytestmark = [pytest.mark.vm, pytest.mark.browser]
+
+SCREENSHOTS = BUILD_DIR / "screenshots"
+VIEWPORTS = {"phone": (390, 844), "desktop": (1280, 900)}
+QUIET = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+
+def chromium_path() -> str:
+    """Chromium of this machine; a failure in CI and a loud skip elsewhere when there is none."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path:
+        return path
+    sentence = "no Chromium on this machine, so the journey in a browser did not run: apt install chromium"
+    if os.environ.get("CI"):
+        pytest.fail(sentence)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(sentence, stacklevel=1)
+    pytest.skip(sentence)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = chromium_path()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=VIEWPORTS)
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    width, height = VIEWPORTS[request.param]
+    context = browser.new_context(viewport={"width": width, "height": height}, is_mobile=request.param == "phone")
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    page.viewport_name = request.param  # type: ignore[attr-defined]
+    yield page
+    context.close()
+
+
+def shoot(page: Page, name: str) -> None:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}-{page.viewport_name}.png", full_page=True)  # type: ignore[attr-defined]
+
+
+def overflows(page: Page) -> bool:
+    """True when the page is wider than the screen."""
+    return page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+
+
+def test_a_person_changes_a_setting_and_comes_back_by_itself(device: Device, page: Page) -> None:
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("requestfailed", lambda request: errors.append(request.url))
+    device.advance(120_000)
+    page.goto(f"http://127.0.0.1:{device.port}/")
+    assert page.title() == "Dashboard · Tally"
+    assert page.locator(".card").count() == 6
+    assert "24 °C" in page.locator(".card").first.inner_text()
+    # A style sheet that did not come would leave the browser's own margin.
+    assert page.evaluate("getComputedStyle(document.body).margin") == "0px"
+    assert not overflows(page)
+    shoot(page, "dashboard")
+    page.fill("input[name=name]", "Küche & <Keller>")
+    page.fill("input[name=sample_period_s]", "5")
+    page.click("button")
+    page.wait_for_url("**/tips")
+    assert "Name: Küche & <Keller>" in page.inner_text("main")
+    assert not overflows(page)
+    shoot(page, "tips")
+    page.wait_for_url("**/index")  # the page's own 3 s, in the browser's time
+    assert page.input_value("input[name=name]") == "Küche & <Keller>"
+    assert page.inner_text("header a") == "Küche & <Keller>"
+    assert errors == []
+
+
+def test_a_mistake_in_the_form_is_shown_on_the_tips_page(device: Device, page: Page) -> None:
+    page.goto(f"http://127.0.0.1:{device.port}/")
+    page.evaluate("document.querySelector('form').noValidate = true")
+    page.fill("input[name=sample_period_s]", "0")
+    page.click("button")
+    page.wait_for_url("**/tips")
+    assert "sample_period_s must be 1 to 86400" in page.inner_text("main")
+    page.click("main a")
+    page.wait_for_url("**/index")
+    assert page.input_value("input[name=sample_period_s]") == "10"

@@ -1,0 +1,206 @@
+"""Plain logic of the device on CPython: forms, backoff, addresses and answers, the sample queue."""
+
+from __future__ import annotations
+
+import math
+import struct
+import sys
+import types
+import urllib.parse
+
+import pytest
+from app.store import SampleQueue, number
+from forms import FormError, parse
+from hypothesis import given
+from hypothesis import strategies as st
+from timing import backoff_ms
+
+
+@pytest.fixture(scope="module")
+def http_client() -> types.ModuleType:
+    """lib/http_client with a stand-in for the two waits that it takes from there, which needs MicroPython's asyncio."""
+    connection = types.ModuleType("http_connection")
+    connection.wait_readable = connection.wait_writable = None  # type: ignore[attr-defined]
+    sys.modules["http_connection"] = connection
+    try:
+        import http_client
+
+        return http_client
+    finally:
+        del sys.modules["http_connection"]
+
+
+def fields(body: bytes) -> dict[str, str]:
+    buffer = bytearray(body + b"stale bytes behind the body&x=%zz")
+    return parse(buffer, len(body))
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        pytest.param(b"", {}, id="nothing"),
+        pytest.param(b"a=1&b=2", {"a": "1", "b": "2"}, id="two fields"),
+        pytest.param(b"a=&b", {"a": "", "b": ""}, id="empty value and key without ="),
+        pytest.param(b"&&a=1&", {"a": "1"}, id="empty parts"),
+        pytest.param(b"a=b=c", {"a": "b=c"}, id="= in a value"),
+        pytest.param(b"a+b=c+d", {"a b": "c d"}, id="plus is space"),
+        pytest.param(b"a=%2B%26%3D%25", {"a": "+&=%"}, id="escaped separators"),
+        pytest.param(b"n=K%C3%BCche", {"n": "Küche"}, id="UTF-8 in escapes"),
+        pytest.param("n=Küche".encode(), {"n": "Küche"}, id="raw UTF-8"),
+        pytest.param(b"n=%e2%82%AC", {"n": "€"}, id="hex digits in both cases"),
+        pytest.param(b"a=1&a=2", {"a": "2"}, id="the last of a repeated key counts"),
+    ],
+)
+def test_a_form_is_decoded_as_the_standard_says(body: bytes, expected: dict[str, str]) -> None:
+    assert fields(body) == expected
+
+
+@pytest.mark.parametrize("body", [b"a=%", b"a=%4", b"a=%4g", b"a=%-1", b"a=%\xff0", b"%zz=1", b"a=%ff", b"a=\xc3"])
+def test_a_form_that_is_none_is_refused(body: bytes) -> None:
+    with pytest.raises(FormError):
+        fields(body)
+
+
+def test_a_form_with_too_many_fields_is_refused() -> None:
+    with pytest.raises(FormError):
+        fields("&".join(f"f{i}=1" for i in range(40)).encode())
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=20), st.text(max_size=40), max_size=20))
+def test_a_form_of_any_text_comes_back_as_it_was_sent(form: dict[str, str]) -> None:
+    form = {k: v for k, v in form.items() if not any(0xD800 <= ord(c) <= 0xDFFF for c in k + v)}
+    assert fields(urllib.parse.urlencode(form).encode()) == form
+
+
+@given(st.binary(max_size=300))
+def test_no_body_makes_the_decoder_raise_anything_but_form_error(body: bytes) -> None:
+    try:
+        fields(body)
+    except FormError:
+        pass
+
+
+@given(st.integers(1, 10_000), st.integers(0, 2**32 - 1))
+def test_backoff_stays_between_base_and_cap(failures: int, random_32: int) -> None:
+    assert 2_000 <= backoff_ms(failures, 2_000, 900_000, random_32) <= 900_000
+
+
+def test_backoff_doubles_its_range_with_each_failure() -> None:
+    tops = [max(backoff_ms(n, 2_000, 60_000, r) for r in range(0, 70_000, 7)) for n in range(1, 7)]
+    assert [round(top, -3) for top in tops] == [4_000, 8_000, 16_000, 32_000, 60_000, 60_000]
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("http://192.168.1.2:8086/write?db=x", ("192.168.1.2", 8086, "/write?db=x")),
+        ("http://server", ("server", 80, "/")),
+        ("http://server/", ("server", 80, "/")),
+    ],
+)
+def test_an_address_is_taken_apart(http_client: types.ModuleType, url: str, parts: tuple) -> None:
+    assert http_client.split_url(url) == parts
+
+
+@pytest.mark.parametrize(
+    "url", ["", "server/x", "https://server/", "http://", "http://:80/", "http://a:b/", "http://u@a/"]
+)
+def test_an_address_that_is_none_is_refused(http_client: types.ModuleType, url: str) -> None:
+    with pytest.raises(ValueError):
+        http_client.split_url(url)
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [(b"HTTP/1.1 200 OK\r\nServer: x", 200), (b"HTTP/1.0 503 \r\nA: b", 503), (b"HTTP/1.1 404", 404)],
+)
+def test_an_answer_is_read_for_its_status(http_client: types.ModuleType, head: bytes, status: int) -> None:
+    assert http_client.parse_status(head) == status
+
+
+@pytest.mark.parametrize("head", [b"", b"SSH-2.0-x", b"HTTP/1.1", b"HTTP/1.1 2x0 OK", b"\x00" * 20])
+def test_an_answer_that_is_not_http_is_refused(http_client: types.ModuleType, head: bytes) -> None:
+    with pytest.raises(ValueError):
+        http_client.parse_status(head)
+
+
+class Counter:
+    """Stands for NVS: numbers given out are gone for good."""
+
+    def __init__(self) -> None:
+        self.value = 0
+        self.fails = False
+
+    def __call__(self, key: str, by: int) -> int:
+        assert key == "seq"
+        if self.fails:
+            raise OSError(5)
+        before, self.value = self.value, self.value + by
+        return before
+
+
+def ledger_is_true(queue: SampleQueue, taken: int) -> bool:
+    return taken == queue.acknowledged + queue.pending() + queue.expired + queue.rejected
+
+
+@given(st.lists(st.integers(0, 12), max_size=60))
+def test_the_ledger_is_true_whatever_is_taken_and_acknowledged(steps: list[int]) -> None:
+    queue = SampleQueue(8, 1, Counter())
+    taken = 0
+    for step in steps:
+        if step < 9:
+            queue.append(1_700_000_000 + taken, 2, (float(taken),))
+            taken += 1
+        else:
+            queue.acknowledge(queue.first_pending + step - 10)
+        assert ledger_is_true(queue, taken)
+        for seq in range(queue.first_pending, queue.next_seq):
+            assert queue.read(seq) == (1_700_000_000 + seq - 1, 2, float(seq - 1))
+
+
+def test_a_full_queue_gives_up_its_oldest_sample() -> None:
+    queue = SampleQueue(3, 1, Counter())
+    for i in range(5):
+        queue.append(i, 2, (i,))
+    assert (queue.first_pending, queue.pending(), queue.expired) == (3, 3, 2)
+
+
+def test_an_acknowledgement_that_comes_after_samples_expired_counts_them_once() -> None:
+    queue = SampleQueue(3, 1, Counter())
+    for i in range(3):
+        queue.append(i, 2, (i,))
+    queue.append(3, 2, (3,))
+    queue.acknowledge(3)
+    assert (queue.acknowledged, queue.expired, queue.pending()) == (2, 1, 1)
+    assert ledger_is_true(queue, 4)
+
+
+def test_sequence_numbers_are_never_repeated_across_boots_and_go_on_across_blocks() -> None:
+    counter = Counter()
+    seen: list[int] = []
+    for _ in range(3):
+        queue = SampleQueue(4, 1, counter)
+        for i in range(1500):
+            queue.append(i, 2, (i,))
+            seen.append(queue.next_seq - 1)
+    assert len(set(seen)) == len(seen) == 4500
+    assert seen[:1500] == list(range(1, 1501))
+
+
+def test_a_sample_that_gets_no_number_is_rejected_and_counted() -> None:
+    counter = Counter()
+    queue = SampleQueue(4, 1, counter)
+    counter.fails = True
+    for i in range(1002):
+        queue.append(i, 2, (i,))
+    assert queue.rejected == 2
+    assert ledger_is_true(queue, 1002)
+
+
+def test_a_value_that_could_not_be_read_is_null_and_others_have_seven_digits() -> None:
+    queue = SampleQueue(4, 2, Counter())
+    queue.append(5, 2, (None, 21.3))
+    _, _, missing, value = queue.read(1)
+    assert math.isnan(missing)
+    assert (number(missing), number(value)) == ("null", "21.3")
+    assert number(struct.unpack("f", struct.pack("f", 1234567.8))[0]) == "1234568"

@@ -1,0 +1,246 @@
+"""`make sim`: the whole device on this computer: virtual board, access point, time server, telemetry collector.
+
+Owns the journey from sources to READY and the faults a person can ask for. The board itself is
+host_tests/virtual_board; what it runs is the same build/device tree that a deploy sends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from host_tests.virtual_board.board import VirtualBoard, free_port
+from host_tests.virtual_board.state import BoardState
+from host_tests.virtual_board.vm import registers as r
+from scripts import console, vfs_image
+from scripts.build import build, translate_traceback
+from scripts.collector import Collector
+from scripts.console import EXIT_FAULT, EXIT_OK, EXIT_USAGE, Problem
+from scripts.vm import find_vm
+
+SSID = "tally-sim"
+PASSWORD = "virtual-board"
+SETTINGS_PATH = "/settings.json"
+READY_TIMEOUT_S = 60
+_COLLECTOR_PREFIX = "http://127.0.0.1:"
+
+
+def parse_heap(text: str) -> int:
+    """Heap in bytes from "64k", "65536" or "1m". At least 32k: below that nothing starts."""
+    scale = {"k": 1024, "m": 1024 * 1024}.get(text[-1:].lower(), 1)
+    digits = text[:-1] if scale > 1 else text
+    if not digits.isdigit() or not 32 * 1024 <= int(digits) * scale <= 64 * 1024 * 1024:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a heap from 32k to 64m, such as 64k")
+    return int(digits) * scale
+
+
+def parse_port(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535")
+    return int(text)
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="make sim", description="Run the whole device here.")
+    p.add_argument("--port", type=parse_port, default=8080, help="SIM_PORT: the board's pages")
+    p.add_argument("--collector-port", type=parse_port, default=8081, help="COLLECTOR_PORT")
+    p.add_argument("--heap", type=parse_heap, default=parse_heap("64k"), help="HEAP")
+    p.add_argument("--state", help="STATE: folder kept between runs (default: a fresh one)")
+    faults = p.add_argument_group("the world and its faults (ARGS)")
+    for name, what in (
+        ("no-wifi", "the access point is gone"),
+        ("wrong-password", "the access point has another password"),
+        ("no-dhcp", "no address is given out"),
+        ("no-ntp", "no time server answers: the clock stays unset"),
+        ("dns-dead", "name lookups block 14 s and fail"),
+        ("sensor-fail", "the temperature can't be read"),
+        ("no-collector", "nothing listens at the telemetry address"),
+        ("blank", "a board as flashed: nothing provisioned"),
+        ("flash-fail", "every flash write fails once the board runs"),
+    ):
+        faults.add_argument("--" + name, action="store_true", help=what)
+    faults.add_argument("--temperature", type=int, default=24, help="what the sensor measures, C")
+    faults.add_argument("--write-max", type=int, default=0, help="bytes a socket takes at a time")
+    faults.add_argument("--sockets-taken", type=int, default=0, help="of the 10, taken by others")
+    faults.add_argument("--idf-taken", type=int, default=0, help="IDF heap bytes taken by others")
+    return p
+
+
+@contextlib.contextmanager
+def state_folder(named: str | None) -> Iterator[Path]:
+    """The STATE folder, held for this process alone; a fresh one is removed at the end."""
+    if not named:
+        folder = Path(tempfile.mkdtemp(prefix="tally-sim-"))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return
+    folder = Path(named).resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / "lock", "w")  # noqa: SIM115  (held below)
+    except OSError as error:
+        why = error.strerror
+        raise Problem(f"STATE={named} can't be used: {why}. Name a folder of yours.", EXIT_USAGE) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Problem(
+                f"another simulator is running on STATE={named}. Stop it or name another folder.",
+                EXIT_USAGE,
+            ) from error
+        yield folder
+
+
+def provision(settings: dict, collector_port: int) -> dict:
+    """What `make provision` would set on this board; an address of a person's own choice is kept."""
+    url = str(settings.get("telemetry_url", _COLLECTOR_PREFIX))
+    if url.startswith(_COLLECTOR_PREFIX):
+        settings = {**settings, "telemetry_url": f"{_COLLECTOR_PREFIX}{collector_port}/readings"}
+    return {"version": 1, "wifi_ssid": SSID, "wifi_password": PASSWORD, **settings}
+
+
+def install(flash_path: Path, collector_port: int | None) -> None:
+    """Put the built tree, and unless `collector_port` is None the settings, on the board's file system."""
+    tree, _ = build()
+    with vfs_image.mounted(flash_path, format_blank=True) as fs:
+        vfs_image.sync_tree(fs, tree)
+        if collector_port is None:
+            return
+        try:
+            settings = json.loads(vfs_image.read_file(fs, SETTINGS_PATH) or b"{}")
+        except ValueError:
+            return  # a damaged file is the board's to handle: that is what one comes here to see
+        content = json.dumps(provision(settings, collector_port)).encode()
+        vfs_image.write_file(fs, SETTINGS_PATH, content)
+
+
+def set_world(state: BoardState, args: argparse.Namespace) -> None:
+    """Write the asked-for faults into the board's words."""
+    state[r.PORT_MAP], state[r.PORT_MAP + 1] = 80, args.port
+    state.put_text(r.SSID_TEXT, SSID)
+    state.put_text(r.PASSWORD_TEXT, "another-one" if args.wrong_password else PASSWORD)
+    state[r.AP_PRESENT] = not args.no_wifi
+    state[r.DHCP_OK] = not args.no_dhcp
+    state[r.NTP_OK] = not args.no_ntp
+    state[r.DNS_DEAD] = args.dns_dead
+    state[r.SENSOR_FAIL] = args.sensor_fail
+    state[r.FLASH_FAIL] = args.flash_fail
+    state[r.TEMPERATURE_C] = args.temperature
+    state[r.WRITE_MAX] = args.write_max
+    state[r.SOCKETS_TAKEN] = args.sockets_taken
+    state[r.IDF_TAKEN] = args.idf_taken
+
+
+def page_answers(port: int) -> bool:
+    """True when the board's status page can be read."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status", timeout=2) as answer:
+            return answer.status == 200
+    except (OSError, ValueError):
+        return False
+
+
+def wait_until_ready(board: VirtualBoard, port: int) -> None:
+    """Return when pages are served. Problem when the board died or a minute passed."""
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if page_answers(port):
+            return
+        if not board.is_on():
+            raise Problem("the board stopped before its pages came up; its log above says why")
+        time.sleep(0.1)
+    raise Problem(f"no page within {READY_TIMEOUT_S} s; the log above says what the board is doing")
+
+
+@contextlib.contextmanager
+def own_terminal() -> Iterator[None]:
+    """Take Ctrl-C for ourselves: in a terminal `make` would die of it and report a failure, though we end well."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR)
+    except OSError:
+        yield
+        return
+    old_group = os.tcgetpgrp(terminal)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    in_foreground = old_group == os.getpgrp()
+    try:
+        if in_foreground and os.getpid() != os.getpgrp():
+            os.setpgid(0, 0)
+            os.tcsetpgrp(terminal, os.getpgrp())
+        yield
+    finally:
+        if in_foreground:
+            with contextlib.suppress(OSError):
+                os.tcsetpgrp(terminal, old_group)
+        os.close(terminal)
+
+
+def say(line: str) -> None:
+    print(translate_traceback(line), flush=True)
+
+
+def simulate(args: argparse.Namespace) -> int:
+    vm = find_vm()
+    say(f"micropython: {vm.version}, {vm.word_bits}-bit, {vm.origin}")
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(state_folder(args.state))
+        free_port(args.port, "board's pages", "make sim SIM_PORT=8090")
+        if not args.no_collector:
+            free_port(args.collector_port, "collector", "make sim COLLECTOR_PORT=8091")
+            db = folder / "collector.sqlite" if args.state else None
+            stack.enter_context(Collector(args.collector_port, db))
+        state = BoardState(folder)
+        stack.callback(state.close)
+        install(state.flash_path, None if args.blank else args.collector_port)
+        set_world(state, args)
+        board = VirtualBoard(vm, state, args.heap, say)
+        stack.callback(board.stop)
+        board.start()
+        return serve(board, args)
+
+
+def serve(board: VirtualBoard, args: argparse.Namespace) -> int:
+    """Announce READY, then live until Ctrl-C or until the board is dead."""
+    collector = "off" if args.no_collector else f"http://127.0.0.1:{args.collector_port}/"
+    if args.no_wifi or args.blank or args.wrong_password or args.no_dhcp:
+        say("NO LINK as asked: pages come up when the board has a network")
+    else:
+        wait_until_ready(board, args.port)
+        say(f"READY web=http://127.0.0.1:{args.port}/ collector={collector}")
+    while board.is_on():
+        time.sleep(0.2)
+    raise Problem("the board is dead; its log above says why", EXIT_FAULT)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def command() -> int:
+        with own_terminal():
+            try:
+                return simulate(args)
+            except KeyboardInterrupt:
+                say("stopped")
+                return EXIT_OK
+
+    return console.run(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
