@@ -32,6 +32,8 @@ def simulator(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # As a shell script's `make sim &` does: Ctrl-C must stop it all the same.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )
     assert process.stdout
     lines: list[str] = []

@@ -23,7 +23,7 @@ from typing import Any, Self, cast
 from urllib.parse import parse_qsl
 
 from scripts.collector_store import DEVICE, SELECT, SUMMARY, Answer, Refusal, Store, need, parse_batch
-from scripts.console import EXIT_ENVIRONMENT, EXIT_OK, EXIT_USAGE, Problem, run
+from scripts.console import EXIT_ENVIRONMENT, EXIT_OK, EXIT_USAGE, Problem, run, stop_on_signals
 
 HOST, BODY_LIMIT_BYTES = "127.0.0.1", 65536
 CLIENT_TIMEOUT_S, LINGER_S, LINGER_READS, POLL_S = 30.0, 1.0, 64, 0.01
@@ -280,7 +280,7 @@ class Collector:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the collector until Ctrl-C; returns the exit code."""
+    stop_on_signals()
     parser = argparse.ArgumentParser(prog="python -m scripts.collector", description=__doc__)
     parser.add_argument("--port", type=int, default=8081, help="port on 127.0.0.1 (8081; 0: any)")
     parser.add_argument("--db", metavar="PATH", help="keep the readings in this SQLite file")

@@ -6,6 +6,7 @@ Must not know any single command.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,12 @@ class Problem(Exception):
     def __init__(self, message: str, exit_code: int = EXIT_FAULT) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def stop_on_signals() -> None:
+    """SIGINT and SIGTERM raise KeyboardInterrupt, even when a shell script started us with `&`, which ignores SIGINT."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def run(command: Callable[[], int]) -> int:

@@ -27,7 +27,7 @@ from host_tests.virtual_board.vm import registers as r
 from scripts import console, vfs_image
 from scripts.build import build, translate_traceback
 from scripts.collector import Collector
-from scripts.console import EXIT_FAULT, EXIT_OK, EXIT_USAGE, Problem
+from scripts.console import EXIT_FAULT, EXIT_OK, EXIT_USAGE, Problem, stop_on_signals
 from scripts.vm import find_vm
 
 SSID = "tally-sim"
@@ -229,7 +229,7 @@ def serve(board: VirtualBoard, args: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop_on_signals()
 
     def command() -> int:
         with own_terminal():
