@@ -34,7 +34,7 @@ class Problem(Exception):
 
 
 def stop_on_signals() -> None:
-    """SIGINT and SIGTERM raise KeyboardInterrupt, even in a background job of a shell script, where SIGINT is ignored."""
+    """SIGINT and SIGTERM raise KeyboardInterrupt, also in a shell script's background job, which ignores SIGINT."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
 

@@ -20,7 +20,7 @@ from scripts.console import CACHE_DIR, EXIT_ENVIRONMENT, EXIT_OK, ROOT, Problem,
 from scripts.vm import find_vm, last_error, run_quietly
 
 MIP_VERSION = "0.6.1"
-LOGGING_MIP_SHA256 = "0" * 64
+LOGGING_MIP_SHA256 = "3c4c0c3881d30b27453d6448bef8530dc3606b8a7d6cc9999fe466343d2adfbb"
 SDIST_VERSION = "0.5.2"
 SDIST_SHA256 = "4fe714775fa6cafc2466bac7fe28485c13610470d3ea2bddac956bcd89b4453d"
 SDIST_MEMBER = f"micropython-logging-{SDIST_VERSION}/logging/__init__.py"

@@ -101,17 +101,9 @@ class Connection(Request):
             n = min(_BODY_END - self._at, len(data) - done)
             self.view[self._at : self._at + n] = data[done : done + n]
             done += n
-            await self.written(n)
-
-    def room(self) -> memoryview:
-        """Where the body goes on; a page may fill it itself (a file does) and then call written()."""
-        return self.view[self._at : _BODY_END]
-
-    async def written(self, size_bytes: int) -> None:
-        """Take `size_bytes` put into room() as part of the body."""
-        self._at += size_bytes
-        if self._at == _BODY_END:
-            await self._flush(False)
+            self._at += n
+            if self._at == _BODY_END:
+                await self._flush(False)
 
     async def finish(self) -> None:
         """Send what is left and end the body."""

@@ -10,6 +10,7 @@ import sys
 from collections import OrderedDict  # noqa: F401  (touched now, so that no module is charged for its first use)
 
 import errno, machine, network, esp32, ntptime, os, select, socket, time  # noqa: E401,F401
+import _board
 import _names
 import uos
 
@@ -34,3 +35,5 @@ for name in names:
         sys.modules[name].forget_constructors()
         print("SIZE", "constructors", _settled() - before)
     micropython.qstr_info()
+
+_board.halt(0)  # logging 0.6.1 hangs its shutdown on sys.atexit, which the board has not
