@@ -9,7 +9,7 @@ import pytest
 
 from host_tests.device import Device
 from host_tests.virtual_board.vm import registers as r
-from scripts import sim, vfs_image
+from scripts import build, sim, vfs_image
 
 pytestmark = pytest.mark.vm
 
@@ -183,3 +183,93 @@ def test_sixty_seconds_without_a_heartbeat_end_in_a_watchdog_reset(device: Devic
     fed = device.state[r.WDT_FED_TICKS]
     device.advance(5_000)
     assert device.state[r.WDT_FED_TICKS] != fed
+
+
+def replace_page(device: Device, name: str, body: str) -> None:
+    """Put another page module on the board, as a bug in the next version would."""
+    source = f"async def get(http):\n    {body}\n"
+    device.write_file(f"/app/web/{name}.mpy", build.compile_text(source, f"app/web/{name}.py"))
+
+
+def test_a_page_that_raises_is_a_500_for_that_client_with_the_traceback_in_the_log(
+    make_device: Callable[..., Device],
+) -> None:
+    device = make_device()
+    replace_page(device, "tips", "return {}['missing']")
+    device.start()
+    assert device.get("/tips").status == 500
+    assert "KeyError: missing" in device.log()
+    assert 'File "app/web/tips.py", line 2' in device.log()
+    assert device.get("/").status == 200
+    assert device.status()["http"] | {"requests": 0} == {
+        "requests": 0,
+        "failed": 1,
+        "evicted": 0,
+        "expired": 0,
+        "open": 1,
+    }
+
+
+def test_a_page_that_runs_out_of_memory_is_a_503_and_the_service_goes_on(make_device: Callable[..., Device]) -> None:
+    device = make_device()
+    replace_page(device, "tips", "return bytearray(70000)")
+    device.start()
+    answer = device.get("/tips")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+    assert device.get("/").status == 200
+    assert device.board.resets == []
+
+
+def test_a_page_that_fails_after_it_began_is_cut_off_and_not_ended_properly(make_device: Callable[..., Device]) -> None:
+    device = make_device()
+    replace_page(device, "tips", "await http.write('x' * 3000); raise OSError(5)")
+    device.start()
+    with pytest.raises((AssertionError, ValueError)):
+        device.get("/tips")
+    assert device.get("/").status == 200
+
+
+def test_a_program_that_hangs_is_reset_by_the_watchdog_and_serves_again(make_device: Callable[..., Device]) -> None:
+    device = make_device()
+    replace_page(device, "tips", "while True: pass")
+    device.start()
+    device.state[r.WDT_TIMEOUT_MS] = 500  # not to wait out the real minute: what hangs can't be skipped
+    with pytest.raises((AssertionError, ConnectionResetError)):
+        device.get("/tips")
+    device.board.wait_for_line("watchdog reset")
+    after = len(device.board.log_lines)
+    device.board.wait_for_state(r.STATE_RUNNING)
+    device.advance(6_000)
+    device.board.wait_for_line("boot 2 after watchdog", after=after)
+    device.board.wait_for_line("connected ip=", after=after)
+    assert device.get("/").status == 200
+
+
+def test_rescue_mode_serves_pages_and_takes_no_samples(device: Device) -> None:
+    device.state.put_bytes(r.RTC_MEMORY, b"3 0 x")
+    device.state[r.RTC_MEMORY_LEN] = 5
+    device.state.set_clock(r.RTC, 10)
+    after = len(device.board.log_lines)
+    device.board.press_reset()
+    device.board.wait_for_line(r"\[board\] reset", after=after)
+    device.board.wait_for_state(r.STATE_RUNNING)
+    device.advance(6_000)
+    device.board.wait_for_line("rescue mode after 3 crashes", after=after)
+    device.board.wait_for_line("connected ip=", after=after)
+    device.advance(MINUTE_MS)
+    assert device.get("/").status == 200
+    assert device.status()["ledger"]["taken"] == 0
+
+
+def test_a_chip_clock_that_ran_on_through_a_reset_is_an_estimate_until_the_next_sync(device: Device) -> None:
+    device.state[r.NTP_OK] = 0
+    after = len(device.board.log_lines)
+    device.board.press_reset()
+    device.board.wait_for_line(r"\[board\] reset", after=after)
+    device.board.wait_for_state(r.STATE_RUNNING)
+    device.advance(6_000)
+    device.board.wait_for_line("connected ip=", after=after)
+    assert device.status()["clock_quality"] == 1
+    device.advance(2 * MINUTE_MS)
+    assert device.collector
+    assert device.collector.readings()[-1]["quality"] == 1

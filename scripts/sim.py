@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
         ("sensor-fail", "the temperature can't be read"),
         ("no-collector", "nothing listens at the telemetry address"),
         ("blank", "a board as flashed: nothing provisioned"),
-        ("flash-fail", "every flash write fails once the board runs"),
+        ("flash-fail", "from READY on every flash write fails"),
     ):
         faults.add_argument("--" + name, action="store_true", help=what)
     faults.add_argument("--temperature", type=int, default=24, help="what the sensor measures, C")
@@ -139,7 +139,6 @@ def set_world(state: BoardState, args: argparse.Namespace) -> None:
     state[r.NTP_OK] = not args.no_ntp
     state[r.DNS_DEAD] = args.dns_dead
     state[r.SENSOR_FAIL] = args.sensor_fail
-    state[r.FLASH_FAIL] = args.flash_fail
     state[r.TEMPERATURE_C] = args.temperature
     state[r.WRITE_MAX] = args.write_max
     state[r.SOCKETS_TAKEN] = args.sockets_taken
@@ -221,6 +220,7 @@ def serve(board: VirtualBoard, args: argparse.Namespace) -> int:
         say("NO LINK as asked: pages come up when the board has a network")
     else:
         wait_until_ready(board, args.port)
+        board.state[r.FLASH_FAIL] = args.flash_fail
         say(f"READY web=http://127.0.0.1:{args.port}/ collector={collector}")
     while board.is_on():
         time.sleep(0.2)
