@@ -7,6 +7,7 @@ import struct
 import sys
 import types
 import urllib.parse
+from collections.abc import Callable
 
 import pytest
 from app.store import SampleQueue, number
@@ -122,6 +123,47 @@ def test_an_answer_is_read_for_its_status(http_client: types.ModuleType, head: b
 def test_an_answer_that_is_not_http_is_refused(http_client: types.ModuleType, head: bytes) -> None:
     with pytest.raises(ValueError):
         http_client.parse_status(head)
+
+
+@pytest.fixture(scope="module")
+def level() -> Callable[[int, int, int, int], int]:
+    """app.memory.level, with stand-ins for the parts of the board that its module also imports."""
+    names = ("app.log", "app.board", "app.site")
+    for name in names:
+        sys.modules[name] = types.ModuleType(name)
+    sys.modules["app.board"].memory = sys.modules["app.site"].evict = None  # type: ignore[attr-defined]
+    import app
+
+    app.log = sys.modules["app.log"]  # type: ignore[attr-defined]
+    from app.memory import level
+
+    for name in names:
+        del sys.modules[name]
+    return level
+
+
+OK, LOW, HIGH = 0, 1, 2
+
+
+@pytest.mark.parametrize(
+    ("before", "figures", "expected"),
+    [
+        pytest.param(OK, (45_000, 110_000, 98_304), OK, id="a usual day"),
+        pytest.param(OK, (52_001, 110_000, 98_304), LOW, id="GC heap filling"),
+        pytest.param(LOW, (50_001, 110_000, 98_304), LOW, id="not yet clear of the limit"),
+        pytest.param(LOW, (50_000, 110_000, 98_304), OK, id="clear of the limit"),
+        pytest.param(OK, (56_001, 110_000, 98_304), HIGH, id="GC heap nearly full"),
+        pytest.param(HIGH, (54_001, 110_000, 98_304), HIGH, id="still nearly full"),
+        pytest.param(HIGH, (53_000, 110_000, 98_304), LOW, id="down by one level"),
+        pytest.param(OK, (45_000, 59_999, 59_000), LOW, id="IDF heap short"),
+        pytest.param(OK, (45_000, 29_999, 29_000), HIGH, id="IDF heap nearly gone"),
+        pytest.param(OK, (45_000, 110_000, 8_000), HIGH, id="IDF heap in pieces"),
+    ],
+)
+def test_the_memory_level_follows_its_limits_and_comes_down_late(
+    level: Callable[[int, int, int, int], int], before: int, figures: tuple[int, int, int], expected: int
+) -> None:
+    assert level(before, *figures) == expected
 
 
 class Counter:

@@ -224,7 +224,7 @@ def serve(board: VirtualBoard, args: argparse.Namespace) -> int:
         say(f"READY web=http://127.0.0.1:{args.port}/ collector={collector}")
     while board.is_on():
         time.sleep(0.2)
-    raise Problem("the board is dead; its log above says why", EXIT_FAULT)
+    raise Problem("the board is off; its log above says why", EXIT_FAULT)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -15,7 +15,7 @@ _HIGH = const(2)  # page modules are dropped at 1; at 2 new web requests get 503
 
 _HEAP_BYTES = const(65536)
 _COLLECT_EVERY = const(15)  # looks
-_HYSTERESIS_BYTES = const(3000)
+_HYSTERESIS_BYTES = const(2000)
 
 
 def level(before: int, used: int, idf_free: int, idf_largest: int) -> int:
@@ -24,7 +24,7 @@ def level(before: int, used: int, idf_free: int, idf_largest: int) -> int:
     if used + margin > 56000 or idf_free - margin < 30000 or idf_largest - margin < 8192:
         return _HIGH
     margin = _HYSTERESIS_BYTES if before else 0
-    return used + margin > 50000 or idf_free - margin < 60000 or idf_largest - margin < 24576
+    return used + margin > 52000 or idf_free - margin < 60000 or idf_largest - margin < 24576
 
 
 class Guard:

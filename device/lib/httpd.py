@@ -79,13 +79,18 @@ class Server:
                 else:  # no socket left (23), or the peer gave up (113): others may still be served
                     await asyncio.sleep_ms(100)
                 continue
-            conn = self._slot()
-            while not conn:  # this one waits accepted, those behind it in the listener's queue
-                await asyncio.sleep_ms(_FULL_MS)
+            conn = None
+            try:
                 conn = self._slot()
-            sock.setblocking(False)
-            conn.open(sock)
-            conn.task = asyncio.create_task(self._serve(conn))
+                while not conn:  # this one waits accepted, those behind it in the listener's queue
+                    await asyncio.sleep_ms(_FULL_MS)
+                    conn = self._slot()
+                sock.setblocking(False)
+                conn.open(sock)
+                conn.task = asyncio.create_task(self._serve(conn))
+            finally:
+                if not conn or not conn.task:  # cancelled, or no memory for the task
+                    sock.close()
 
     def _slot(self) -> "Any":
         """A free slot. When there is none, evict the oldest connection that still owes its request, and return None."""

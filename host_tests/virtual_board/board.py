@@ -124,7 +124,7 @@ class VirtualBoard:
             elif state != r.STATE_RESET:
                 was_on, self._on = self._on, False
                 if was_on:
-                    self._note(f"the VM ended by itself (state {state}); the board is dead")
+                    self._note(self._death())
 
     def _calibrate(self) -> None:
         """Give the VM what the fakes weigh, so that the application has its heap to itself."""
@@ -167,6 +167,13 @@ class VirtualBoard:
             "TALLY_BOARD": str(self.state.board_path),
             "TALLY_FLASH": str(self.state.flash_path),
         }
+
+    def _death(self) -> str:
+        """Words for a VM that ended as no chip would; killed from outside, it is a power cut."""
+        assert self._process
+        code = self._process.returncode
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        return f"the VM ended {how}, so the board is off; start it again on the same STATE, it will boot"
 
     def _reset_reason(self) -> str:
         causes = {2: "reset", 3: "watchdog reset", 5: "soft reset"}
