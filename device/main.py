@@ -23,7 +23,7 @@ def crashes() -> tuple:
 
 
 async def run(rescue: bool) -> None:
-    import tally  # noqa: F401  (all that stays loaded, made by the build: app.* and the libraries are in it)
+    import tally  # noqa: F401  # type: ignore  (all that stays loaded, made by the build: app.* and the libraries)
     from app import health, site
     from app.compose import compose
 

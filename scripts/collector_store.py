@@ -25,7 +25,8 @@ INSERT = "INSERT INTO readings VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device,
 SELECT = """SELECT * FROM readings WHERE seq > ? AND device = COALESCE(?, device)
 ORDER BY device, seq LIMIT COALESCE(?, -1)"""
 SUMMARY = """SELECT device, COUNT(*) AS readings, MIN(seq) AS first_seq, MAX(seq) AS last_seq,
-MAX(seq) - MIN(seq) + 1 - COUNT(*) AS missing, JSON_GROUP_ARRAY(DISTINCT boot) AS boots,
+(SELECT SUM(gap) FROM (SELECT MAX(seq) - MIN(seq) + 1 - COUNT(*) AS gap FROM readings AS part
+WHERE part.device = readings.device GROUP BY boot)) AS missing, JSON_GROUP_ARRAY(DISTINCT boot) AS boots,
 (SELECT unix_s FROM readings AS newest WHERE newest.device = readings.device ORDER BY seq DESC
 LIMIT 1) AS last_unix_s, MAX(received_s) AS last_received_s FROM readings GROUP BY device"""
 
