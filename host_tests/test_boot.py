@@ -247,17 +247,23 @@ def test_a_program_that_hangs_is_reset_by_the_watchdog_and_serves_again(make_dev
     assert device.get("/").status == 200
 
 
-def test_rescue_mode_serves_pages_and_takes_no_samples(device: Device) -> None:
-    device.state.put_bytes(r.RTC_MEMORY, b"3 0 x")
-    device.state[r.RTC_MEMORY_LEN] = 5
-    device.state.set_clock(r.RTC, 10)
+def press_reset(device: Device) -> int:
+    """Press the button and come back when the board is in the network again; where its new log begins."""
     after = len(device.board.log_lines)
     device.board.press_reset()
     device.board.wait_for_line(r"\[board\] reset", after=after)
     device.board.wait_for_state(r.STATE_RUNNING)
     device.advance(6_000)
-    device.board.wait_for_line("rescue mode after 3 crashes", after=after)
     device.board.wait_for_line("connected ip=", after=after)
+    return after
+
+
+def test_rescue_mode_serves_pages_and_takes_no_samples(device: Device) -> None:
+    device.state.put_bytes(r.RTC_MEMORY, b"3 0 x")
+    device.state[r.RTC_MEMORY_LEN] = 5
+    device.state.set_clock(r.RTC, 10)
+    after = press_reset(device)
+    device.board.wait_for_line("rescue mode after 3 crashes", after=after)
     device.advance(MINUTE_MS)
     assert device.get("/").status == 200
     assert device.status()["ledger"]["taken"] == 0
@@ -265,12 +271,7 @@ def test_rescue_mode_serves_pages_and_takes_no_samples(device: Device) -> None:
 
 def test_a_chip_clock_that_ran_on_through_a_reset_is_an_estimate_until_the_next_sync(device: Device) -> None:
     device.state[r.NTP_OK] = 0
-    after = len(device.board.log_lines)
-    device.board.press_reset()
-    device.board.wait_for_line(r"\[board\] reset", after=after)
-    device.board.wait_for_state(r.STATE_RUNNING)
-    device.advance(6_000)
-    device.board.wait_for_line("connected ip=", after=after)
+    press_reset(device)
     assert device.status()["clock_quality"] == 1
     device.advance(2 * MINUTE_MS)
     assert device.collector

@@ -7,6 +7,7 @@ tree reaches a board.
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import json
@@ -171,12 +172,14 @@ def _manifest(names: list[str]) -> dict:
 def build() -> tuple[Path, int]:
     """Bring build/device up to date. Returns its path and the number of files that were made anew."""
     DEVICE_BUILD_DIR.mkdir(parents=True, exist_ok=True)
-    names, made = _make_all()
-    made += _remove_stale({*names, MANIFEST_NAME})
-    manifest = json.dumps(_manifest(names), indent=1, sort_keys=True) + "\n"
-    target = DEVICE_BUILD_DIR / MANIFEST_NAME
-    if not target.exists() or target.read_text() != manifest:
-        target.write_text(manifest)
+    with open(BUILD_DIR / "lock", "w") as lock:  # a simulator and the tests may build at the same time
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        names, made = _make_all()
+        made += _remove_stale({*names, MANIFEST_NAME})
+        manifest = json.dumps(_manifest(names), indent=1, sort_keys=True) + "\n"
+        target = DEVICE_BUILD_DIR / MANIFEST_NAME
+        if not target.exists() or target.read_text() != manifest:
+            target.write_text(manifest)
     return DEVICE_BUILD_DIR, made
 
 
