@@ -44,18 +44,31 @@ def main() -> None:
     raise RuntimeError("the application ended")
 
 
+def note_crash(error: BaseException) -> None:
+    """Count the crash and keep its traceback in RTC memory; the count first, for which there is always room."""
+    import io, sys
+
+    count, first_s = crashes()
+    note = "%d %d " % (count + 1, first_s)
+    machine.RTC().memory(note)
+    text: "Any" = io.StringIO()
+    sys.print_exception(error, text)
+    note += text.getvalue()[-500:]
+    machine.RTC().memory(note)
+    print("crash", note)
+    sleep_ms(GRACE_MS)
+
+
 try:
     main()
 except KeyboardInterrupt:
     raise
 except BaseException as error:
-    import io, sys
-
-    text: "Any" = io.StringIO()
-    sys.print_exception(error, text)
-    count, first_s = crashes()
-    note = "%d %d %s" % (count + 1, first_s, text.getvalue()[-500:])
-    print("crash", note)
-    machine.RTC().memory(note)
-    sleep_ms(GRACE_MS)
+    gc.collect()
+    try:
+        note_crash(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # no memory left to tell it: reset all the same
+        print("crash, and no memory to say why")
     machine.reset()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -168,4 +169,9 @@ class Device:
         return json.loads(answer.body)
 
     def log(self) -> str:
+        """All that was printed. What the board wrote just now is still in a pipe: this waits until no more comes."""
+        seen = -1
+        while seen != len(self.board.log_lines):
+            seen = len(self.board.log_lines)
+            time.sleep(0.02)
         return "\n".join(self.board.log_lines)

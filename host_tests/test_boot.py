@@ -164,6 +164,21 @@ def test_a_broken_application_crashes_into_a_reset_and_after_three_into_rescue_m
     assert device.board.resets.count("reset") == 3
 
 
+def test_a_heap_that_is_too_small_ends_in_resets_and_rescue_and_never_at_the_repl(
+    make_device: Callable[..., Device],
+) -> None:
+    device = make_device(heap="40k")
+    device.board.start()
+    for _ in range(100):
+        if device.log().count("rescue mode") >= 2:
+            break
+        device.wait_booted()
+        device.advance(500)
+    assert device.log().count("rescue mode") >= 2
+    assert device.board.resets.count("reset") >= 4
+    assert ">>>" not in device.log()
+
+
 def test_the_application_sees_exactly_64_000_bytes_of_heap(device: Device) -> None:
     memory = device.status()["memory"]
     assert abs(memory["gc_used"] + memory["gc_free"] - 64_000) <= 64
