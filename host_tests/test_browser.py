@@ -107,3 +107,13 @@ def test_a_mistake_in_the_form_is_shown_on_the_tips_page(device: Device, page: P
     page.click("main a")
     page.wait_for_url("**/index")
     assert page.input_value("input[name=sample_period_s]") == "10"
+
+
+def test_a_missing_browser_fails_in_ci_and_is_skipped_aloud_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="apt install chromium"):
+        chromium_path()
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception, match="did not run"), pytest.warns(UserWarning, match="did not run"):
+        chromium_path()
