@@ -187,6 +187,16 @@ def test_a_new_period_counts_at_once(device: Device) -> None:
     assert device.status()["sampling"]["missed_slots"] == 0
 
 
+def test_another_address_is_tried_at_once_and_not_after_the_backoff(device: Device) -> None:
+    device.post("/settings", b"telemetry_url=http%3A%2F%2F127.0.0.1%3A1%2F")
+    device.advance(30 * MINUTE_MS)
+    assert "no connection (error 104)" in device.status()["telemetry"]
+    url = f"http://127.0.0.1:{device.collector_port}/readings".encode()
+    device.post("/settings", b"telemetry_url=" + url)
+    device.advance(5_000)
+    assert len(readings(device)) > 20
+
+
 def test_telemetry_without_an_address_is_off_and_says_so(device: Device) -> None:
     device.post("/settings", b"telemetry_url=")
     device.advance(2 * MINUTE_MS)

@@ -39,16 +39,20 @@ class Telemetry:
 
     async def run(self, wifi: "Any", beat: "Any") -> None:
         """Post every period while there is something to post; sooner to drain a backlog, later on failure."""
+        settings = self._settings
         waited_s = 0
         while True:
             wait_ms = 1000
-            if not self._settings["telemetry_url"]:
+            url = settings["telemetry_url"]
+            period_s = settings["telemetry_period_s"]
+            if not url:
                 self.state = "off, no address is set"
             elif wifi.ip and self._store.pending():
                 waited_s += 1
                 if self._clock.quality or waited_s > _NO_CLOCK_S:
                     wait_ms = await self._post(beat)
-            while wait_ms > 0:
+            # A backoff may last 15 minutes; a person who sets another address should not have to wait for it.
+            while wait_ms > 0 and url == settings["telemetry_url"] and period_s == settings["telemetry_period_s"]:
                 beat()
                 await asyncio.sleep_ms(min(wait_ms, 1000))
                 wait_ms -= 1000
