@@ -19,7 +19,15 @@ STAMP = r"(\+\d+s|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)"
 
 def test_every_log_line_has_the_fixed_form(device: Device) -> None:
     device.advance(MINUTE_MS)
-    assert len(device.board.log_lines) >= 5
+    device.stop_collector()
+    device.state[r.AP_PRESENT] = 0
+    device.advance(3 * MINUTE_MS)
+    device.state[r.AP_PRESENT] = 1
+    device.advance(3 * MINUTE_MS)
+    device.post("/settings", b"telemetry_url=nonsense")
+    device.advance(3 * MINUTE_MS)
+    assert "no connection (error 104)" in device.log()
+    assert "the address is not http://" in device.log()
     for line in device.board.log_lines:
         assert re.fullmatch(STAMP + r" (DEBUG|INFO|WARNING|ERROR|CRITICAL) [a-z]+: .+", line), line
 

@@ -12,6 +12,7 @@ from host_tests.virtual_board.vm import registers as r
 pytestmark = pytest.mark.vm
 
 MINUTE_MS = 60_000
+BACKOFF_MS = 20 * MINUTE_MS  # more than the longest pause after an outage of minutes, whatever the dice say
 
 
 def readings(device: Device) -> list[dict]:
@@ -69,7 +70,7 @@ def test_a_collector_that_is_away_for_two_minutes_costs_nothing(device: Device) 
         assert device.get("/tips").status == 200
     assert device.status()["ledger"]["pending"] >= 11
     device.start_collector()
-    device.advance(2 * MINUTE_MS)
+    device.advance(BACKOFF_MS)
     assert seqs(device)[: len(before)] == before
     assert len(seqs(device)) >= len(before) + 20
     assert_nothing_lost_or_doubled(device)
@@ -131,7 +132,7 @@ def test_a_queue_that_is_full_gives_up_the_oldest_and_says_so(device: Device) ->
     assert ledger["taken"] == ledger["stored"] + ledger["rejected"]
     assert f"{ledger['expired']} expired" in device.get("/").text
     device.start_collector()
-    device.advance(5 * MINUTE_MS)
+    device.advance(BACKOFF_MS)
     got = seqs(device)
     assert len(got) == len(set(got))
     assert device.status()["ledger"]["pending"] < 40
@@ -232,6 +233,42 @@ def test_a_server_that_accepts_and_stays_silent_is_given_up_after_its_time(devic
     device.start_collector()
     device.advance(2 * MINUTE_MS)
     assert_nothing_lost_or_doubled(device)
+
+
+ANSWERS = [
+    pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "delivered", id="a good one, byte by byte"),
+    pytest.param(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 600 + b"\r\n\r\n", "delivered", id="a head over the buffer"),
+    pytest.param(b"SSH-2.0-OpenSSH\r\n\r\n", "the answer is not HTTP", id="another protocol"),
+    pytest.param(b"", "the answer is not HTTP", id="a close without a word"),
+    pytest.param(b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", "the server answers 302", id="a redirect"),
+]
+
+
+@pytest.mark.parametrize(("answer", "state"), ANSWERS)
+def test_whatever_a_server_answers_is_understood_or_said_in_words(device: Device, answer: bytes, state: str) -> None:
+    import socket
+    import threading
+
+    def serve(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        listener.close()  # further tries are refused at once
+        with client:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            request = b""
+            while not request.endswith(b"]}"):  # all of it: closing on unread input would be a reset
+                request += client.recv(4096)
+            assert request.startswith(b"POST /readings HTTP/1.1\r\n")
+            for byte in answer:
+                client.sendall(bytes([byte]))
+
+    device.stop_collector()
+    with socket.create_server(("127.0.0.1", device.collector_port)) as listener:
+        server = threading.Thread(target=serve, args=(listener,))
+        server.start()
+        device.advance(5 * MINUTE_MS)
+        server.join(20)
+        assert state in device.status()["telemetry"] or state in device.log()
+    assert device.state[r.SOCKETS_OPEN] <= 2  # the listener, and the page that was just read
 
 
 def test_two_thousand_mixed_requests_leave_memory_where_it_was(device: Device) -> None:

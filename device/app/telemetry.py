@@ -88,9 +88,8 @@ class Telemetry:
         extra = "Content-Type: application/json\r\n"
         if self.keyed:
             extra += "Idempotency-Key: %s-%d-%d\r\n" % (self._device, first, last)
-        task = asyncio.create_task(
-            post(self._settings["telemetry_url"], extra, self._body[:size_bytes], self._answer)
-        )
+        self._result = 0, b"", "no answer in %d s" % _LIMIT_S
+        task = asyncio.create_task(self._try(extra, self._body[:size_bytes]))
         for _ in range(_LIMIT_S * 20):
             if task.done():
                 break
@@ -98,18 +97,17 @@ class Telemetry:
             await asyncio.sleep_ms(50)
         else:
             task.cancel()
-        status = 0
-        head = b""
+        return self._judge(*self._result, last, last + 1 - first)
+
+    async def _try(self, extra: str, body: memoryview) -> None:
+        """One POST, as a task so that it can be given up; asyncio would print what such a task raises."""
         try:
-            status, head = await task
-            why = "the server answers %d" % status
-        except asyncio.CancelledError:
-            why = "no answer in %d s" % _LIMIT_S
+            status, head = await post(self._settings["telemetry_url"], extra, body, self._answer)
+            self._result = status, head, "the server answers %d" % status
         except OSError as error:
-            why = "no connection (error %s)" % error.errno
+            self._result = 0, b"", "no connection (error %s)" % error.errno
         except ValueError as error:
-            why = str(error)
-        return self._judge(status, head, why, last, last + 1 - first)
+            self._result = 0, b"", str(error)
 
     def _judge(self, status: int, head: bytes, why: str, last: int, count: int) -> int:
         if 200 <= status < 300:

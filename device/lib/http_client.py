@@ -10,7 +10,7 @@ from errno import EINPROGRESS
 from http_connection import wait_readable, wait_writable
 from micropython import const
 
-_MOST_READS = const(16)
+_DRAIN_READS = const(16)
 
 
 def split_url(url: str) -> tuple:
@@ -37,12 +37,15 @@ async def _exchange(sock: "Any", pieces: tuple, buffer: bytearray) -> tuple:
             await wait_writable(sock)  # the first time: until connected
             sent += sock.write(piece[sent:]) or 0
     view = memoryview(buffer)
-    end = 0
     head = b""
-    for _ in range(_MOST_READS):  # to the end: closing on unread input would reset a server that is still sending
+    end = 0
+    left = _DRAIN_READS
+    while left:
         await wait_readable(sock)
-        n = sock.readinto(view[end:] if not head else view)
-        if not head:
+        n = sock.readinto(view if head else view[end:])
+        if head:
+            left -= 1  # the rest is read away: closing on unread input would reset a server that is still sending
+        else:
             end += n or 0
             at = buffer.find(b"\r\n\r\n", 0, end)
             if at >= 0 or n == 0 or end == len(buffer):

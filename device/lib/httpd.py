@@ -109,7 +109,7 @@ class Server:
         try:
             await self._exchange(conn)
             await conn.linger()
-        except Gone:
+        except (Gone, MemoryError):  # nobody to tell, or no memory to say it with
             pass
         except asyncio.CancelledError:
             if conn.late and conn.receiving and (conn.end or conn.method):
