@@ -21,9 +21,9 @@ def _settled():
     return gc.mem_alloc()
 
 
-tree = uos.getenv("TALLY_TREE")
+uos.chdir(uos.getenv("TALLY_TREE"))  # relative, as on the board: a module keeps the path it came from
 names = uos.getenv("TALLY_MODULES").split(",")
-sys.path[:] = [".frozen", tree, tree + "/lib"]
+sys.path[:] = ["", ".frozen", "lib"]
 _names.settle()
 micropython.qstr_info()
 for name in names:
