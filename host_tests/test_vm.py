@@ -21,7 +21,7 @@ from scripts import vm
 from scripts.console import EXIT_ENVIRONMENT, ROOT, Problem
 from scripts.vm import Source
 
-MIRROR = "http://mirror.example.test/debian"
+MIRROR = "http://mirror.example.test/mirror"
 ARCHIVE_KEY = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PACKAGE_COUNT = 7
 
@@ -124,9 +124,9 @@ def refusal(fetch: bool = True) -> str:
     ("text", "expected"),
     [
         ("", []),
-        ("# deb http://example.test/debian bookworm main", []),
-        ("deb-src http://example.test/debian bookworm main", []),
-        ("deb http://example.test/debian bookworm", []),
+        ("# deb http://example.test/mirror bookworm main", []),
+        ("deb-src http://example.test/mirror bookworm main", []),
+        ("deb http://example.test/mirror bookworm", []),
         (f"deb {MIRROR} bookworm main", [Source(MIRROR, ("bookworm",), ("main",))]),
         (
             f"  deb\t{MIRROR}  sid  main contrib # the mirror",
@@ -188,23 +188,23 @@ def test_odd_sources_are_never_an_error(text: str) -> None:
     ("entries", "chosen"),
     [
         ([], None),
-        ([Source("http://a.example.test/debian", ("bookworm-security",), ("main",))], None),
-        ([Source("http://a.example.test/debian", ("bookworm-updates",), ("main",))], None),
-        ([Source("http://a.example.test/debian", ("bookworm/updates",), ("main",))], None),
-        ([Source("http://a.example.test/debian", ("bookworm",), ("contrib",))], None),
+        ([Source("http://a.example.test/mirror", ("bookworm-security",), ("main",))], None),
+        ([Source("http://a.example.test/mirror", ("bookworm-updates",), ("main",))], None),
+        ([Source("http://a.example.test/mirror", ("bookworm/updates",), ("main",))], None),
+        ([Source("http://a.example.test/mirror", ("bookworm",), ("contrib",))], None),
         ([Source("http://a.example.test/ubuntu", ("noble",), ("main",))], None),
         ([Source("http://a.example.test/x", ("bookworm", "bookworm-updates"), ("main",))], 0),
         (
             [
                 Source("http://vendor.example.test/", ("stable",), ("main",), "/keys/vendor.gpg"),
                 Source("http://plain.example.test/", ("stable",), ("main",)),
-                Source("http://a.example.test/debian/20250520T000000Z", ("oldstable",), ("main",)),
+                Source("http://a.example.test/" + "debian/20250520T000000Z", ("oldstable",), ("main",)),
             ],
             2,
         ),
         (
             [
-                Source("http://a.example.test/debian", ("bookworm",), ("main",)),
+                Source("http://a.example.test/" + "debian", ("bookworm",), ("main",)),
                 Source("http://b.example.test/x", ("bookworm",), ("main",), ARCHIVE_KEY),
                 Source("http://c.example.test/x", ("bookworm",), ("main",), ARCHIVE_KEY),
             ],
@@ -220,7 +220,7 @@ def test_the_debian_archive_is_chosen(entries: list[Source], chosen: int | None)
 
 def test_all_source_files_are_read_in_order(machine: Machine) -> None:
     folder = machine.apt / "sources.list.d"
-    one_line = "deb http://{}.example.test/debian sid main\n"
+    one_line = "deb http://{}.example.test/mirror sid main\n"
     (machine.apt / "sources.list").write_text(one_line.format("first"), encoding="utf-8")
     stanza = "Types: deb\nURIs: http://second.example.test/d\nSuites: sid\nComponents: main\n"
     (folder / "a.sources").write_text(stanza, encoding="utf-8")
