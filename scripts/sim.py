@@ -195,7 +195,7 @@ def say(line: str) -> None:
 
 def simulate(args: argparse.Namespace) -> int:
     vm = find_vm()
-    say(f"micropython: {vm.version}, {vm.word_bits}-bit, {vm.origin}")
+    say(vm.line())
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(state_folder(args.state))
         free_port(args.port, "board's pages", "make sim SIM_PORT=8090")

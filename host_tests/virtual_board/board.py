@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -59,7 +60,6 @@ class VirtualBoard:
         self.state = state
         self.heap_bytes = heap_bytes
         self.log_lines: list[str] = []
-        self.boots = 0
         self.resets: list[str] = []
         self._on_line = on_line
         self._changed = threading.Condition()
@@ -246,8 +246,6 @@ class VirtualBoard:
 
 def free_port(port: int, what: str, way_out: str) -> None:
     """Raise a Problem when a port of 127.0.0.1 is taken."""
-    import socket
-
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
