@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import subprocess
 import sys
 import tarfile
 from collections.abc import Sequence
@@ -14,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from host_tests.commands import run_command
 from scripts import logging_source as source
-from scripts.console import EXIT_ENVIRONMENT, ROOT, Problem
+from scripts.console import EXIT_ENVIRONMENT, Problem
 from scripts.vm import Vm
 
 MIP_CONTENT = b"# logging as mip has it\n"
@@ -251,15 +250,7 @@ def test_the_command_prints_one_line(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 
 def test_the_command_fails_in_one_sentence() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "scripts.logging_source"],
-        cwd=ROOT,
-        env={**os.environ, "TALLY_LOGGING": "/nowhere"},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    ended = run_command("logging_source", TALLY_LOGGING="/nowhere")
     assert ended.returncode == EXIT_ENVIRONMENT and not ended.stdout
     assert ended.stderr.startswith("error: TALLY_LOGGING=/nowhere: there is no such file.")
     assert ended.stderr.count("\n") == 1

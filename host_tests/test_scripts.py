@@ -7,13 +7,13 @@ import hashlib
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from host_tests.commands import run_command
 from host_tests.virtual_board.state import BoardState
 from scripts import build, make_help, partitions, sim, vfs_image
 from scripts.console import EXIT_ENVIRONMENT, EXIT_USAGE, ROOT, Problem
@@ -133,24 +133,13 @@ def test_provisioning_keeps_an_address_of_a_persons_own_choice() -> None:
     )
 
 
-def run_sim(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "scripts.sim", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 def test_a_port_in_use_is_a_sentence_that_says_what_to_do(tmp_path: Path) -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         for option, variable in (("--port", "SIM_PORT"), ("--collector-port", "COLLECTOR_PORT")):
-            result = run_sim(option, port)
+            result = run_command("sim", option, port)
             assert result.returncode == EXIT_ENVIRONMENT
             assert f"port {port}" in result.stderr
             assert variable in result.stderr
@@ -159,7 +148,7 @@ def test_a_port_in_use_is_a_sentence_that_says_what_to_do(tmp_path: Path) -> Non
 
 def test_a_broken_state_folder_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "flash.bin").write_bytes(b"short")
-    result = run_sim("--state", str(tmp_path), "--port", "18099", "--collector-port", "18098")
+    result = run_command("sim", "--state", str(tmp_path), "--port", "18099", "--collector-port", "18098")
     assert result.returncode == EXIT_USAGE
     assert "flash.bin is not 4 MB long" in result.stderr
     assert "Traceback" not in result.stderr
@@ -167,23 +156,13 @@ def test_a_broken_state_folder_is_a_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [("--heap", "lots"), ("--heap", "1k"), ("--port", "0"), ("--no-such-fault",)])
 def test_a_wrong_option_is_refused_with_usage(arguments: tuple[str, ...]) -> None:
-    result = run_sim(*arguments)
+    result = run_command("sim", *arguments)
     assert result.returncode == EXIT_USAGE
     assert "Traceback" not in result.stderr
 
 
 def test_a_missing_vm_is_a_sentence_with_both_ways_out(tmp_path: Path) -> None:
-    import os
-
-    result = subprocess.run(
-        [sys.executable, "-m", "scripts.sim"],
-        cwd=ROOT,
-        env={**os.environ, "MICROPYTHON": str(tmp_path / "nothing")},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    result = run_command("sim", MICROPYTHON=str(tmp_path / "nothing"))
     assert result.returncode == EXIT_ENVIRONMENT
     assert "MICROPYTHON" in result.stderr
     assert "Traceback" not in result.stderr

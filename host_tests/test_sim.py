@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from host_tests.commands import run_command
 from host_tests.device import free_port
 from scripts.console import ROOT
 
@@ -85,14 +86,7 @@ def test_a_state_folder_keeps_settings_and_refuses_a_second_simulator(tmp_path: 
     state = str(tmp_path / "state")
     with simulator("--state", state) as (_, _, web, _):
         urllib.request.urlopen(web + "settings", b"name=Kept", timeout=20).close()
-        second = subprocess.run(
-            [sys.executable, "-m", "scripts.sim", "--state", state, "--port", str(free_port())],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        second = run_command("sim", "--state", state, "--port", str(free_port()))
         assert second.returncode == 2
         assert "another simulator is running on STATE" in second.stderr
     with simulator("--state", state) as (_, lines, web, _):

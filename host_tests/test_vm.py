@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from host_tests.commands import run_command
 from scripts import vm
 from scripts.console import EXIT_ENVIRONMENT, ROOT, Problem
 from scripts.vm import Source
@@ -582,16 +581,7 @@ def test_the_command_prints_one_line(machine: Machine, capsys: pytest.CaptureFix
 
 
 def test_the_command_fails_in_one_sentence(machine: Machine) -> None:
-    environment = {**os.environ, "MICROPYTHON": "/nowhere/micropython", "PATH": str(machine.bin)}
-    ended = subprocess.run(
-        [sys.executable, "-m", "scripts.vm"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    ended = run_command("vm", MICROPYTHON="/nowhere/micropython", PATH=str(machine.bin))
     assert ended.returncode == EXIT_ENVIRONMENT and not ended.stdout
     assert ended.stderr.startswith("error: MICROPYTHON=/nowhere/micropython: there is no such")
     assert ended.stderr.count("\n") == 1
