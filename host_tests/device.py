@@ -168,6 +168,15 @@ class Device:
         assert answer.status == 200, answer
         return json.loads(answer.body)
 
+    def connections_left(self) -> int:
+        """Slots in use, the one that tells included, when they have settled: the board sees a little later that a
+        client closed a kept connection."""
+        until = time.monotonic() + 2
+        while True:
+            left = self.status()["http"]["open"]
+            if left <= 1 or time.monotonic() > until:
+                return left
+
     def log(self) -> str:
         """All that was printed. What the board wrote just now is still in a pipe: this waits until no more comes."""
         seen = -1

@@ -226,12 +226,14 @@ def test_a_page_that_raises_is_a_500_for_that_client_with_the_traceback_in_the_l
     assert "KeyError: missing" in device.log()
     assert 'File "app/web/tips.py", line 2' in device.log()
     assert device.get("/").status == 200
-    assert device.status()["http"] | {"requests": 0} == {
+    assert device.status()["http"] | {"requests": 0, "bytes_held": 0} == {
         "requests": 0,
+        "refused": 0,
         "failed": 1,
         "evicted": 0,
         "expired": 0,
         "open": 1,
+        "bytes_held": 0,
     }
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import pytest
 from app.store import SampleQueue, number
-from forms import FormError, parse
+from forms import parse
+from http_request import Reject
 from hypothesis import given
 from hypothesis import strategies as st
 from timing import backoff_ms
@@ -19,9 +20,9 @@ from timing import backoff_ms
 
 @pytest.fixture(scope="module")
 def http_client() -> types.ModuleType:
-    """lib/http_client with a stand-in for the two waits that it takes from there, which needs MicroPython's asyncio."""
+    """lib/http_client with a stand-in for the wait that it takes from there, which needs MicroPython's asyncio."""
     connection = types.ModuleType("http_connection")
-    connection.wait_readable = connection.wait_writable = None  # type: ignore[attr-defined]
+    connection.wait = None  # type: ignore[attr-defined]
     sys.modules["http_connection"] = connection
     try:
         import http_client
@@ -58,12 +59,12 @@ def test_a_form_is_decoded_as_the_standard_says(body: bytes, expected: dict[str,
 
 @pytest.mark.parametrize("body", [b"a=%", b"a=%4", b"a=%4g", b"a=%-1", b"a=%\xff0", b"%zz=1", b"a=%ff", b"a=\xc3"])
 def test_a_form_that_is_none_is_refused(body: bytes) -> None:
-    with pytest.raises(FormError):
+    with pytest.raises(Reject):
         fields(body)
 
 
 def test_a_form_with_too_many_fields_is_refused() -> None:
-    with pytest.raises(FormError):
+    with pytest.raises(Reject):
         fields("&".join(f"f{i}=1" for i in range(40)).encode())
 
 
@@ -77,7 +78,7 @@ def test_a_form_of_any_text_comes_back_as_it_was_sent(form: dict[str, str]) -> N
 def test_no_body_makes_the_decoder_raise_anything_but_form_error(body: bytes) -> None:
     try:
         fields(body)
-    except FormError:
+    except Reject:
         pass
 
 

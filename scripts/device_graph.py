@@ -14,7 +14,18 @@ from scripts.console import ROOT
 
 DEVICE_DIR = ROOT / "device"
 # What app.site.evict drops: whole packages and single modules.
-ON_DEMAND = ("app.web", "app.settings", "app.compose", "forms", "timing", "config")
+ON_DEMAND = (
+    "app.web",
+    "app.settings",
+    "app.compose",
+    "cookies",
+    "forms",
+    "http_events",
+    "http_files",
+    "http_seldom",
+    "timing",
+    "config",
+)
 
 
 @dataclass(frozen=True)

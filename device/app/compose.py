@@ -5,6 +5,7 @@ this module in memory.
 """
 
 import asyncio
+import gc
 
 from app import board, health, log, site
 from app.clock import Clock
@@ -56,7 +57,14 @@ def forget_constructors() -> None:
 
 def _make(values: dict) -> None:
     site.store = SampleQueue(_QUEUE_SAMPLES, len(internal.FIELDS), board.count_up)
-    site.server = Server(values["web_host"], values["web_port"], site.find, site.check, health.report)
+    gc.collect()
+    before = gc.mem_alloc()
+    server: "Any" = Server(values["web_host"], values["web_port"], site.ROUTES)
+    server.bytes_held = gc.mem_alloc() - before
+    server.check = site.check
+    server.load = site.load
+    server.on_error = health.report
+    site.server = server
     site.guard = Guard()
     site.clock = Clock()
     site.sampler = Sampler(internal.read, site.store, site.clock, values)

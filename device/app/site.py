@@ -10,7 +10,7 @@ from http_request import Reject
 from micropython import const
 
 _HIGH = const(2)  # of app.memory
-_PAGES = {
+ROUTES = {
     "/": "index",
     "/index": "index",
     "/tips": "tips",
@@ -19,7 +19,7 @@ _PAGES = {
     "/style.css": "static",
     "/icon.svg": "static",
 }
-_SELDOM = " app.web app.compose app.settings forms timing config "
+_SELDOM = " app.web app.compose app.settings cookies forms http_events http_files http_seldom timing config "
 
 device = ""
 boot = 0
@@ -34,12 +34,12 @@ guard: "Any" = None
 server: "Any" = None
 
 
-def find(path: str) -> "Any":
-    """The page module of a path, imported now if need be, in place of the last one; None when there is none."""
-    name = _PAGES.get(path)
-    if name and "app.web." + name not in sys.modules:
+def load(name: str) -> "Any":
+    """The page module of a route, imported now if need be, in place of the last one."""
+    name = "app.web." + name
+    if name not in sys.modules:
         evict()
-    return name and __import__("app.web." + name, None, None, (name,))
+    return __import__(name, None, None, (name,))
 
 
 def evict() -> None:
@@ -63,6 +63,6 @@ def check(http: "Any") -> None:
     """
     if guard.level == _HIGH:
         raise Reject(503, "memory is short, try again", "Retry-After: 10\r\n")
-    name = http.headers.get(b"host", "").split(":")[0].lower()
+    name = http.headers.get(b"Host", "").split(":")[0].lower()
     if name.strip("0123456789.") and name not in ("localhost", device, device + ".local"):
         raise Reject(421, "this board does not answer to that name, use its address")

@@ -1,26 +1,25 @@
 """Forms as browsers send them: application/x-www-form-urlencoded (WHATWG URL standard, section 5.1).
 
-Decodes in place, so a form costs its strings and nothing per byte. `parse` is plain code; `read` fetches the body
-through the httpd connection it is given. Must not know what the fields mean. Imported when a form comes.
+Decodes in place, so a form costs its strings and nothing per byte. `parse` is plain code; `read`, and `piece` for
+bodies of any type and length, fetch the body through the httpd connection they are given. Must not know what the
+fields mean. Imported when a body comes.
 """
 
 from http_request import Reject
 from micropython import const
 
 _MAX_FIELDS = const(32)
+_MAX_BYTES = const(4096)
 _PERCENT = const(0x25)
 _PLUS = const(0x2B)
 _SPACE = const(0x20)
 
 
-class FormError(ValueError):
-    """The body is not a form; the text says why and may be shown to the sender (answer 400)."""
-
-
-def parse(body: bytearray, size_bytes: int) -> dict:
+def parse(body: bytearray, size_bytes: int, fields: "Any" = None) -> dict:
     """Fields of the form in `body[:size_bytes]`, which is overwritten. str to str; of a repeated key the last
-    one counts; a key without `=` has an empty value. Raises FormError."""
-    fields = {}
+    one counts; a key without `=` has an empty value. Added to `fields`, if given. Raises Reject (400)."""
+    if fields is None:
+        fields = {}
     start = 0
     while start < size_bytes:
         end = body.find(b"&", start, size_bytes)
@@ -33,41 +32,72 @@ def parse(body: bytearray, size_bytes: int) -> dict:
             value = _decode(body, equals + 1, end) if equals < end else ""
             fields[_decode(body, start, equals)] = value
             if len(fields) > _MAX_FIELDS:
-                raise FormError("too many form fields")
+                raise Reject(400, "too many fields")
         start = end + 1
     return fields
 
 
-async def read(http: "Any") -> dict:
-    """Fields of the form that `http` (an httpd.Connection) is sending; call once, before anything is written.
-    Raises Reject: 403 sent by a page of another site, 415 another type, 413 longer than the buffer, 417, 400."""
+def query(http: "Any") -> dict:
+    """The fields after the `?` of the request's address, as parse() gives them. Raises Reject."""
+    body = bytearray(http.query.encode())
+    return parse(body, len(body))
+
+
+async def piece(http: "Any") -> memoryview:
+    """The next piece of the request's body, empty at the end: as much as is left of it or fits into the connection's
+    buffer, where it stays until the next call or the first write(). `http.unread` says how much follows.
+    Raises Reject: 403 sent by a page of another site, 417 and 400; and Gone."""
+    from http_connection import wait  # here, so that parse() needs no sockets
+
     headers = http.headers
-    own = "http://" + headers.get(b"host", "")
-    if headers.get(b"sec-fetch-site", "none") not in ("same-origin", "none") or (
-        headers.get(b"origin", own) != own  # for browsers that do not send the former
+    own = "http://" + headers.get(b"Host", "")
+    if headers.get(b"Sec-Fetch-Site", "none") not in ("same-origin", "none") or (
+        headers.get(b"Origin", own) != own  # for browsers that do not send the former
     ):
-        raise Reject(403, "this form was sent by another site")
-    kind = headers.get(b"content-type", "").split(";")[0].strip().lower()
+        raise Reject(403, "sent by another site")
+    expect = headers.pop(b"Expect", "").lower()
+    if expect and not http.http10:  # which would take the 100 for the answer (RFC 9110 10.1.1)
+        if expect != "100-continue":
+            raise Reject(417)
+        http.sock.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    http.end -= http.start
+    http.view[: http.end] = http.view[http.start : http.start + http.end]
+    size_bytes = min(http.unread, len(http.buffer))
+    while http.end < size_bytes:
+        n = http.take(http.view[http.end : size_bytes])
+        if n:
+            http.end += n
+        elif n is None:
+            await wait(http.sock)
+        else:
+            raise Reject(400, "the body ended early")
+    http.start = size_bytes
+    http.unread -= size_bytes
+    http.receiving = http.unread > 0
+    return http.view[:size_bytes]
+
+
+async def read(http: "Any") -> dict:
+    """Fields of the form that `http` (a connection of httpd) is sending; call once, before anything is written.
+    Raises Reject: as piece(), and 415 another type, 413 longer than _MAX_BYTES or a field longer than the buffer, and
+    400."""
+    kind = http.headers.get(b"Content-Type", "").split(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
-        raise Reject(415, "this form takes application/x-www-form-urlencoded")
-    if http.content_length > len(http.buffer):
-        raise Reject(413, "the form is longer than %d bytes" % len(http.buffer))
-    expect = headers.get(b"expect", "").lower()
-    if expect == "100-continue":
-        await http.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-    elif expect:
-        raise Reject(417, "only 100-continue can be expected here")
-    http.compact()
-    while http.end < http.content_length:
-        n = await http.receive(http.view[http.end : http.content_length])
-        if not n:
-            raise Reject(400, "the form ended early")
-        http.end += n
-    http.receiving = False
-    try:
-        return parse(http.buffer, http.content_length)
-    except FormError as error:
-        raise Reject(400, str(error))
+        raise Reject(415, "not a urlencoded form")
+    if http.unread > _MAX_BYTES:
+        raise Reject(413)
+    fields = {}
+    while True:
+        end = size_bytes = len(await piece(http))
+        if http.unread:
+            end = http.buffer.rfind(b"&", 0, size_bytes) + 1
+            if not end:
+                raise Reject(413)
+        parse(http.buffer, end, fields)
+        if not http.unread:
+            return fields
+        http.start -= size_bytes - end  # the field that is cut comes again
+        http.unread += size_bytes - end
 
 
 def _decode(body: bytearray, start: int, end: int) -> str:
@@ -85,13 +115,13 @@ def _decode(body: bytearray, start: int, end: int) -> str:
     try:
         return str(memoryview(body)[start:to], "utf-8")
     except UnicodeError:
-        raise FormError("a form field is not UTF-8")
+        raise Reject(400, "a field is not UTF-8")
 
 
 def _hex(body: bytearray, at: int, end: int) -> int:
     digit = body[at] | 0x20 if at < end else 0
-    if 0x30 <= digit <= 0x39 and body[at] & 0x10:
+    if 0x30 <= digit <= 0x39 and body[at] & 0x20:
         return digit - 0x30
     if 0x61 <= digit <= 0x66:
         return digit - 0x57
-    raise FormError("% in a form field needs two hex digits")
+    raise Reject(400, "% needs two hex digits")

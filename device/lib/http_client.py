@@ -7,7 +7,7 @@ task. A host name is looked up with the firmware's blocking resolver: give an IP
 import socket
 from errno import EINPROGRESS
 
-from http_connection import wait_readable, wait_writable
+from http_connection import wait
 from micropython import const
 
 _DRAIN_READS = const(16)
@@ -34,14 +34,14 @@ async def _exchange(sock: "Any", pieces: tuple, buffer: bytearray) -> tuple:
     for piece in pieces:
         sent = 0
         while sent < len(piece):
-            await wait_writable(sock)  # the first time: until connected
+            await wait(sock, True)  # the first time: until connected
             sent += sock.write(piece[sent:]) or 0
     view = memoryview(buffer)
     head = b""
     end = 0
     left = _DRAIN_READS
     while left:
-        await wait_readable(sock)
+        await wait(sock)
         n = sock.readinto(view if head else view[end:])
         if head:
             left -= 1  # the rest is read away: closing on unread input would reset a server that is still sending

@@ -6,151 +6,143 @@ keeps the few headers of WANTED and nothing else. Bytes are put at `view[end:]`,
 
 from micropython import const
 
-BUFFER_BYTES = 1024
-_MAX_REQUEST_LINE = const(512)
+_BUFFER_BYTES = const(512)
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _MAX_LINES = const(64)  # browsers send about 15; the deadline bounds the bytes
 _MAX_LENGTH_DIGITS = const(9)
-_METHODS = " GET HEAD POST PUT DELETE OPTIONS PATCH "
 
-WANTED = (
-    b"host",
-    b"content-length",
-    b"content-type",
-    b"transfer-encoding",
-    b"expect",
-    b"origin",
-    b"sec-fetch-site",
-    b"accept-encoding",
-)
+WANTED = {}  # names of the headers that are kept, by what tells them apart at a glance
+
+
+def want(name: bytes) -> None:
+    """Keep one more header, given as most clients write it. The next request has it in `headers`. ValueError when it
+    can't be told from another by its length, first and last letter."""
+    if WANTED.setdefault(len(name) << 16 | (name[0] | 32) << 8 | name[-1] | 32, name) != name:
+        raise ValueError
+
+
+for _name in (
+    b"Host", b"Content-Length", b"Content-Type", b"Transfer-Encoding", b"Expect", b"Cookie", b"Origin",
+    b"Sec-Fetch-Site", b"If-None-Match", b"Range", b"If-Range", b"Connection", b"Accept-Encoding", b"Authorization",
+):
+    want(_name)
 
 
 class Reject(Exception):
-    """The request can't be served: `status` is the answer, `why` a sentence, `extra` header lines ended by CR LF."""
-
-    def __init__(self, status: int, why: str = "", extra: str = "") -> None:
-        self.status = status
-        self.why = why
-        self.extra = extra
+    """The request can't be served. `args`: the status, and if need be a sentence and header lines ended by CR LF."""
 
 
 class Request:
-    """One request at a time in one buffer: `reset()`, then `feed(n)` until it returns True."""
+    """One request at a time in one buffer, into which a line must fit: `reset()`, then `feed(n)` until `complete`."""
 
     def __init__(self) -> None:
-        self.buffer = bytearray(BUFFER_BYTES)
+        self.buffer = bytearray(_BUFFER_BYTES)
         self.view = memoryview(self.buffer)
-        self.headers = {}  # of WANTED, by lower-case name; the values are str
+        self.headers = {}  # of WANTED, by the name that stands there; the values are str
         self.reset()
 
     def reset(self) -> None:
         """Forget the request and keep the buffer."""
         self.headers.clear()
-        self.method = self.path = self.query = ""
-        self.http10 = self.complete = self._absolute = False
-        self.content_length = self._lines = 0
-        self.start = 0  # first byte not yet parsed
-        self.end = 0  # end of what was received
+        self.method = ""
+        self.complete = self.http10 = False
+        self.unread = self._lines = 0  # bytes of the body not read yet
+        self.start = self.end = 0  # first byte not yet parsed, end of what was received
 
-    def feed(self, size_bytes: int) -> bool:
-        """Parse `size_bytes` new bytes. True when the head is complete; raises Reject with the right status."""
+    def feed(self, size_bytes: int) -> None:
+        """Parse `size_bytes` new bytes; sets `complete` at the end of the head. Raises Reject with the right status."""
         buffer = self.buffer
-        self.end += size_bytes
-        while not self.complete:
-            newline = buffer.find(b"\n", self.start, self.end)
-            if newline < 0:
-                if self.start:
-                    self.compact()
-                elif self.end == len(buffer):
-                    raise Reject(431 if self.method else 414, "a line is too long")
-                return False
-            start = self.start
-            self.start = newline + 1
-            self._lines += 1
-            if self._lines > _MAX_LINES:
-                raise Reject(431, "too many headers")
-            try:
-                self._line(start, newline)
-            except ValueError:  # not UTF-8, not a number, not three words
-                raise Reject(400, "malformed request")
-        return True
-
-    def compact(self) -> None:
-        """Move what is not yet parsed to the start of the buffer."""
-        left = self.end - self.start
-        self.buffer[:left] = self.view[self.start : self.end]
-        self.start = 0
-        self.end = left
-
-    def _line(self, start: int, end: int) -> None:
-        buffer = self.buffer
-        if end > start and buffer[end - 1] == 13:
-            end -= 1
-        if buffer.find(b"\r", start, end) >= 0 or buffer.find(b"\0", start, end) >= 0:
-            raise ValueError
-        if self.method:
-            if end > start:
-                self._header(start, end)
-            else:
+        first = start = self.start
+        last = self.end = self.end + size_bytes
+        lines = self._lines
+        done = self.complete
+        wanted = WANTED
+        try:
+            while not done:
+                at = start
+                end = buffer.find(b"\n", at, last)
+                if end < 0:
+                    break
+                start = end + 1
+                lines += 1
+                if lines > _MAX_LINES:
+                    raise Reject(431)
+                if buffer[end - 1] == 13 and end > at:
+                    end -= 1
+                if not self.method:
+                    if end > at:  # RFC 9112 2.2: empty lines before the request line are ignored
+                        self._request_line(str(self.view[at:end], "utf-8"))
+                elif end > at:
+                    colon = buffer.find(b":", at, end)
+                    # A folded line, or a space after the name: request smuggling, RFC 9112 5.1.
+                    if colon <= at or buffer[at] <= 32 or buffer[colon - 1] <= 32:
+                        raise ValueError
+                    name = wanted.get(colon - at << 16 | (buffer[at] | 32) << 8 | buffer[colon - 1] | 32)
+                    if name:
+                        self._keep(name, at, colon, end)
+                else:
+                    done = True
+            lone = buffer.count(b"\r", first, start) - buffer.count(b"\r\n", first, start)
+            if lone or buffer.find(b"\0", first, start) >= 0:
+                raise ValueError
+            if done:
                 self._finish()
-        elif end > start:  # RFC 9112 2.2: empty lines before the request line are ignored
-            self._request_line(start, end)
+        except ValueError:  # not UTF-8, not a number, not three words
+            raise Reject(400)
+        self.start = start
+        self._lines = lines
+        if not done:
+            left = self.end = last - start
+            if left == _BUFFER_BYTES:
+                raise Reject(431 if self.method else 414)
+            self.view[:left] = self.view[start:last]
+            self.start = 0
 
-    def _request_line(self, start: int, end: int) -> None:
-        if end - start > _MAX_REQUEST_LINE:
-            raise Reject(414, "the address is too long")
-        method, target, version = str(self.view[start:end], "utf-8").split(" ")
-        if version[:5] != "HTTP/" or len(version) != 8:
-            raise ValueError
-        if version[5:7] != "1.":
-            raise Reject(505, "HTTP/1.1 is spoken here")
-        self.http10 = version[7] == "0"
-        if not method.isalpha():
-            raise ValueError
-        if " %s " % method not in _METHODS:
-            raise Reject(501, "unknown method")
-        if target.startswith("http://"):  # absolute-form: its host is the one that counts
-            self._absolute = True
-            self.headers[b"host"], _, target = target[7:].partition("/")
+    def _request_line(self, line: str) -> None:
+        method, target, version = line.split(" ")
+        self.http10 = version == "HTTP/1.0"
+        if not self.http10 and version != "HTTP/1.1":
+            raise Reject(505 if version[:5] == "HTTP/" else 400)
+        if method not in _METHODS:
+            raise Reject(501 if method.isalpha() else 400)
+        self.host = ""
+        if target[:7].lower() == "http://":  # absolute-form: its host is the one that counts
+            self.host, _, target = target[7:].partition("/")
             target = "/" + target
+            if not self.host or "?" in self.host:
+                raise ValueError
         if target[:1] != "/":
             raise ValueError
         self.path, _, self.query = target.partition("?")
         self.method = method
 
-    def _header(self, start: int, end: int) -> None:
+    def _keep(self, name: bytes, at: int, colon: int, end: int) -> None:
         buffer = self.buffer
-        colon = buffer.find(b":", start, end)
-        if colon <= start:
-            raise ValueError
-        for i in range(start, colon):
-            if buffer[i] <= 32:  # obs-fold, or space before the colon: request smuggling, RFC 9112 5.1
-                raise ValueError
-            buffer[i] |= 32  # lower case, exact for letters and "-"
-        for name in WANTED:
-            if len(name) == colon - start and buffer.find(name, start, colon) == start:
-                self._keep(name, str(self.view[colon + 1 : end], "utf-8").strip())
-
-    def _keep(self, name: bytes, value: str) -> None:
-        old = self.headers.get(name)
-        if old is None:
-            self.headers[name] = value
-        elif name == b"host":
-            if not self._absolute:
-                raise ValueError
-        elif name == b"content-length" and value != old:  # request smuggling, RFC 9112 6.3
-            raise ValueError
+        if buffer.find(name, at, colon) != at:
+            for i in range(len(name)):
+                if buffer[at + i] | 32 != name[i] | 32:  # exact for letters and "-"
+                    return
+        at = colon + 2 if buffer[colon + 1] == 32 else colon + 1  # strip() would make a copy
+        value = str(self.view[at:end], "utf-8").strip(" \t")
+        headers = self.headers
+        if name not in headers:
+            headers[name] = value
+        elif name == b"Host" or name == b"Content-Length" and headers[name] != value:
+            raise ValueError  # request smuggling, RFC 9112 3.2 and 6.3
 
     def _finish(self) -> None:
         headers = self.headers
-        length = headers.get(b"content-length")
-        if b"transfer-encoding" in headers:
-            raise Reject(400 if length else 501, "send a Content-Length, not chunks")
+        length = headers.get(b"Content-Length")
+        if b"Transfer-Encoding" in headers:
+            raise Reject(501 if length is None else 400)
         if length is not None:
             if not length.isdigit() or len(length) > _MAX_LENGTH_DIGITS:
                 raise ValueError
-            self.content_length = int(length)
-        elif self.method in ("POST", "PUT", "PATCH"):
-            raise Reject(411, "a body needs a Content-Length")
-        if not self.http10 and b"host" not in headers:
+            self.unread = int(length)
+        elif self.method[0] == "P":
+            raise Reject(411)
+        if b"Host" not in headers and not self.http10:
             raise ValueError
+        if self.host:
+            headers[b"Host"] = self.host
         self.complete = True

@@ -1,160 +1,189 @@
-"""HTTP/1.1 server for one small board: accepts, limits, routes (RFC 9110). Non-blocking sockets under asyncio.
+"""HTTP/1.1 server for one small board (RFC 9110, 9112): non-blocking sockets under asyncio, no framework.
 
-Owns the listener and 4 connections with buffers made before the first request (1 KB each), and their deadlines.
-Pages are handed in: `find(path)` gives an object whose coroutines `get(http)` and `post(http)` answer through the
-Connection they get; HEAD, 404, 405 and the rest follow from that. Must not know the application. One request per
-connection.
+Owns the listener, 4 connections with buffers made before the first request, their deadlines and the routes. What is
+seldom needed is imported when it is: http_seldom, forms, http_files, http_events, cookies. Must not know the
+application, which hands in routes and may replace the hooks of Server. docs/httpd.md shows its use.
 """
 
-import asyncio
 import gc
-import socket
-from time import ticks_diff, ticks_ms
+from asyncio import core  # type: ignore  (MicroPython's asyncio is a package; pyright is shown CPython's)
+from time import ticks_add, ticks_diff, ticks_ms
 
-from http_connection import ANSWER_MS, LINGER_MS, Connection, Gone, wait_readable
+from http_connection import END, Connection, Gone, wait
 from http_request import Reject
 from micropython import const
 
-_SLOTS = const(4)
+_RECEIVE_MS = const(8000)
+_ANSWER_MS = const(15000)
+_IDLE_MS = const(3000)
+_LINGER_MS = const(1000)
 _EVICTABLE_MS = const(400)  # younger connections are honest ones in a burst
 _FULL_MS = const(20)
 _SWEEP_MS = const(250)
-_BACKLOG = const(6)  # lwIP's accept mailbox; SYNs beyond it come back after a second or more
-_EAGAIN = const(11)
 
 # Made before memory is short.
-_BUSY = b"HTTP/1.1 503 \r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_BUSY = b"HTTP/1.1 503 \r\nRetry-After: 5\r\nConnection: close\r\n\r\n"
 
 
 class Server:
-    """`find(path)` -> page or None; `check(http)` raises Reject before routing; `on_error(exception)` hears of pages
-    that raised. Counters: requests, failed (500 and 503), evicted, expired."""
+    """`routes`: path -> object with coroutines `get(http)`, `post(http)` and so on, or the name of a module with them;
+    the last segment of a path may be `*`, what stood there is `http.parameter`. A coroutine returns the body, or has
+    written it. Hooks to replace: check, load, on_error, done. Figures: requests, refused (4xx), failed (5xx), evicted,
+    expired, and `free`, the slots not in use.
 
-    def __init__(self, host: str, port: int, find: "Any", check: "Any", on_error: "Any") -> None:
+    Holds about 3.5 KB: 512 bytes of buffer and 350 of state a connection."""
+
+    def __init__(self, host: str, port: int, routes: dict) -> None:
         self._address = host, port
-        self._find = find
-        self._check = check
-        self._on_error = on_error
-        self.slots = [Connection() for _ in range(_SLOTS)]
-        self.requests = self.failed = self.evicted = self.expired = 0
+        self._routes = routes
+        self.slots = Connection(), Connection(), Connection(), Connection()
+        self.free = len(self.slots)
+        self.requests = self.refused = self.failed = self.evicted = self.expired = 0
+        Connection.server = self
 
-    async def run(self, beat: "Any") -> None:
+    def check(self, subject: "Any") -> None:
+        """Hook: admission and authorisation of an http, before routing. May raise Reject."""
+
+    on_error = done = check  # hooks: a handler raised this exception; an http was answered
+    load: "Any" = __import__  # hook: the module of a route, by its name
+
+    async def run(self, beat: "Any" = ticks_ms) -> None:
         """Listen and serve; `beat()` is called at every sweep. OSError when the port can't be had. Ends only if
         accepting ended, and takes every connection with it."""
-        listener = socket.socket()
-        accepting = None
+        from http_seldom import listen
+
+        listener = listen(*self._address)
+        del listen  # its module can go
+        accepting = core.create_task(self._accept(listener))
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(socket.getaddrinfo(*self._address)[0][-1])
-            listener.listen(_BACKLOG)
-            listener.setblocking(False)
-            accepting = asyncio.create_task(self._accept(listener))
             while not accepting.done():
                 beat()
-                self._sweep()
-                await asyncio.sleep_ms(_SWEEP_MS)
+                now = ticks_ms()
+                for conn in self.slots:
+                    if conn.task and ticks_diff(now, conn.deadline) > 0:
+                        self.expired += 1
+                        conn.task.cancel()
+                await core.sleep_ms(_SWEEP_MS)
         finally:
             listener.close()
-            if accepting:
-                accepting.cancel()
+            accepting.cancel()
             for conn in self.slots:
                 if conn.task:
                     conn.task.cancel()
 
-    def _sweep(self) -> None:
-        now = ticks_ms()
-        for conn in self.slots:
-            if conn.task and ticks_diff(now, conn.deadline) > 0:
-                self.expired += 1
-                conn.late = True
-                conn.task.cancel()
-
     async def _accept(self, listener: "Any") -> None:
         while True:
+            await wait(listener)
+            sock = None
+            chosen: "Any" = None  # the first free slot, or the oldest connection that still owes its request
+            for conn in self.slots:
+                if not conn.task:
+                    chosen = conn
+                    break
+                if conn.receiving and (not chosen or ticks_diff(conn.since, chosen.since) < 0):
+                    chosen = conn
             try:
-                sock = listener.accept()[0]
-            except OSError as error:
-                if error.errno == _EAGAIN:
-                    await wait_readable(listener)
-                else:  # no socket left (23), or the peer gave up (113): others may still be served
-                    await asyncio.sleep_ms(100)
-                continue
-            conn = None
-            try:
-                conn = self._slot()
-                while not conn:  # this one waits accepted, those behind it in the listener's queue
-                    await asyncio.sleep_ms(_FULL_MS)
-                    conn = self._slot()
-                sock.setblocking(False)
-                conn.open(sock)
-                conn.task = asyncio.create_task(self._serve(conn))
-            finally:
-                if not conn or not conn.task:  # cancelled, or no memory for the task
+                if self.free:
+                    sock = chosen.sock = listener.accept()[0]
+                    sock.setblocking(False)
+                    sock.setsockopt(6, 1, 1)  # TCP_NODELAY: an answer in two pieces would wait for an ACK between them
+                    chosen.begin(_RECEIVE_MS)
+                    chosen.task = core.create_task(self._serve(chosen))
+                    self.free -= 1
+                    continue
+                if chosen and ticks_diff(ticks_ms(), chosen.since) > _EVICTABLE_MS:
+                    self.evicted += 1
+                    chosen.receiving = False
+                    chosen.task.cancel()
+            except OSError:  # no socket left (23), or the peer gave up (113): others may still be served
+                pass
+            except MemoryError:
+                if sock:
                     sock.close()
-
-    def _slot(self) -> "Any":
-        """A free slot. When there is none, evict the oldest connection that still owes its request, and return None."""
-        oldest = None
-        for conn in self.slots:
-            if not conn.task:
-                return conn
-            if conn.receiving and (not oldest or ticks_diff(conn.since, oldest.since) < 0):
-                oldest = conn
-        if oldest and ticks_diff(ticks_ms(), oldest.since) > _EVICTABLE_MS:
-            self.evicted += 1
-            oldest.receiving = False
-            oldest.task.cancel()
+            await core.sleep_ms(_FULL_MS)
 
     async def _serve(self, conn: Connection) -> None:
         try:
-            await self._exchange(conn)
-            await conn.linger()
-        except (Gone, MemoryError):  # nobody to tell, or no memory to say it with
+            while conn.keep:
+                try:
+                    view = conn.view
+                    while True:
+                        n = conn.take(view)
+                        if n:
+                            conn.feed(n)
+                            if conn.complete:
+                                break
+                            view = conn.view[conn.end :]
+                        elif n is None:
+                            await wait(conn.sock)
+                        else:
+                            raise Gone
+                    body = await self._route(conn)(conn)
+                    if hasattr(body, "close"):
+                        from http_files import stream
+
+                        body = await stream(conn, body)
+                    await conn.write(body or "", END)
+                except Reject as reject:
+                    self.refused += 1
+                    await self._error(conn, *reject.args)
+                except MemoryError:
+                    self.failed += 1
+                    conn.keep = False
+                    gc.collect()
+                    if not conn.sent:
+                        conn.sent = True
+                        conn.status = 503
+                        conn.sock.write(_BUSY)
+                except Exception as error:
+                    self.failed += 1
+                    self.on_error(error)
+                    await self._error(conn, 500)
+                self.done(conn)
+                if conn.keep:
+                    body = None  # its memory is not needed to wait for the next request
+                    conn.begin(_IDLE_MS)
+                    conn.since = ticks_add(conn.since, -_EVICTABLE_MS)
+            if conn.unread or conn.end > conn.start or not conn.complete:
+                # Closing on unread input could cost the client the answer (RST): read and drop it.
+                conn.receiving = True
+                conn.expires(_LINGER_MS)
+                while conn.take(conn.view) != 0:
+                    await wait(conn.sock)
+        except (Gone, MemoryError, OSError):  # nobody to tell, or no memory to say it with
             pass
-        except asyncio.CancelledError:
-            if conn.late and conn.receiving and (conn.end or conn.method):
-                conn.expires(LINGER_MS)
-                await conn.fail(408, "the request did not come in time")
+        except core.CancelledError:
+            if conn.receiving and (conn.end or conn.method):
+                conn.expires(_LINGER_MS)
+                await self._error(conn, 408)
         finally:
             conn.sock.close()
             conn.task = None
+            self.free += 1
 
-    async def _exchange(self, conn: Connection) -> None:
-        try:
-            while True:
-                n = await conn.receive(conn.view[conn.end :])
-                if not n:
-                    raise Gone
-                if conn.feed(n):
-                    break
-            self.requests += 1
-            conn.receiving = conn.content_length > 0
-            conn.expires(ANSWER_MS)
-            await self._answer(conn)
-        except Reject as reject:
-            await conn.fail(reject.status, reject.why, reject.extra)
-        except MemoryError:
-            self.failed += 1
-            gc.collect()
-            if not conn.answered:
-                conn.answered = True
-                await conn.send(_BUSY)
-        except Exception as error:
-            self.failed += 1
-            self._on_error(error)
-            await conn.fail(500, "this page failed, the log says why")
+    def _error(self, *args: "Any") -> "Any":
+        from http_seldom import answer
 
-    async def _answer(self, conn: Connection) -> None:
-        self._check(conn)
-        page = self._find(conn.path)
+        return answer(*args)
+
+    def _route(self, conn: Connection) -> "Any":
+        """The coroutine that answers. Raises Reject."""
+        self.requests += 1
+        conn.receiving = conn.unread > 0
+        conn.keep = not (conn.http10 or "lose" in conn.headers.get(b"Connection", ""))  # close, or Close
+        conn.expires(_ANSWER_MS)
+        self.check(conn)
+        path = conn.path
+        start = path.rfind("/") + 1
+        conn.parameter = path[start:]
+        page = self._routes.get(path) or self._routes.get(path[:start] + "*")
         if not page:
-            raise Reject(404, "there is no such page")
-        method = "get" if conn.method == "HEAD" else conn.method.lower()
-        handler = getattr(page, method, None)
+            raise Reject(404)
+        if isinstance(page, str):
+            page = self.load(page)
+        handler = getattr(page, "get" if conn.method == "HEAD" else conn.method.lower(), None)
         if not handler:
-            allow = "GET, HEAD" if hasattr(page, "get") else ""
-            if hasattr(page, "post"):
-                allow += ", POST" if allow else "POST"
-            raise Reject(405, "this page takes " + allow, "Allow: %s\r\n" % allow)
-        await handler(conn)
-        await conn.finish()
+            from http_seldom import allow
+
+            raise Reject(405, "", allow(page))
+        return handler

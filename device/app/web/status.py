@@ -69,9 +69,11 @@ def _http() -> dict:
     return {
         "http": {
             "requests": server.requests,
+            "refused": server.refused,
             "failed": server.failed,
             "evicted": server.evicted,
             "expired": server.expired,
-            "open": sum([1 for conn in server.slots if conn.task]),
+            "open": len(server.slots) - server.free,
+            "bytes_held": server.bytes_held,
         }
     }

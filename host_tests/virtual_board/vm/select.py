@@ -101,12 +101,13 @@ class poll:
     def _pause(self, left_ms):
         """Let at most `left_ms` pass; true when something became ready."""
         if _words[_r.SKIP_ON]:
-            if _board.ticks_diff(_words[_r.SKIP_UNTIL], _board.ticks_ms()) <= 0:
+            to_skip_ms = _board.ticks_diff(_words[_r.SKIP_UNTIL], _board.ticks_ms())
+            if to_skip_ms <= 0:
                 _words[_r.SKIP_ON] = 0
                 return self._look(0)
             busy = any(not o._listening for o in self._objects.values())
             if not busy or (_words[_r.SKIP_SOCKETS] and not self._look(_REAL_WAIT_MS)):
-                _board.idle(left_ms)
+                _board.idle(min(left_ms, to_skip_ms))  # what would be left of it is real time, with sockets to look at
                 return self._look(0)
         tick_ms = _words[_r.TICK_MS]
         if tick_ms:

@@ -215,7 +215,11 @@ class socket:
                 raise OSError(116) if error.errno == 11 else error
         return None
 
-    def write(self, buf):
+    def write(self, buf, *part):
+        """As every stream of the firmware: write(buf), write(buf, most), write(buf, offset, most)."""
+        if part:
+            offset, most = part if len(part) == 2 else (0, part[0])
+            buf = memoryview(buf)[offset : offset + most]
         try:
             return self.send(buf)
         except OSError as error:
