@@ -1,4 +1,5 @@
-"""Makes .venv and fills it with the pinned packages: `sim` for the simulator, `dev` for tests and lint as well.
+"""Makes .venv and fills it with the pinned packages: `sim` for the simulator, `dev` for tests and lint as well,
+`bench` for the server that ours is compared with.
 
 Runs on the system's Python before anything is installed, so it imports the standard library only (and not even
 scripts.console's neighbours). Quiet, once per change of the pins, no root, nothing outside the checkout.
@@ -20,10 +21,15 @@ from scripts import console  # noqa: E402
 from scripts.console import CACHE_DIR, EXIT_ENVIRONMENT, EXIT_USAGE, Problem  # noqa: E402
 
 VENV = ROOT / ".venv"
-TYPINGS = CACHE_DIR / "typings"
 LEVELS = {
     "sim": ("requirements.txt",),
     "dev": ("requirements-dev.txt", "requirements.txt", "requirements-typings.txt"),
+    "bench": ("requirements.txt", "requirements-bench.txt"),
+}
+# What must not get into the venv, by level: where it goes, the pins, what it is.
+APART = {
+    "dev": (CACHE_DIR / "typings", "requirements-typings.txt", "the firmware's type stubs"),
+    "bench": (CACHE_DIR / "bench", "requirements-bench.txt", "the server to compare with"),
 }
 OLDEST_PYTHON = (3, 11)
 INSTALL_TIMEOUT_S = 900
@@ -39,6 +45,8 @@ def fingerprint(level: str) -> str:
 
 def is_done(level: str) -> bool:
     stamp = VENV / f"{level}.stamp"
+    if level in APART and not APART[level][0].is_dir():
+        return False
     return stamp.exists() and stamp.read_text() == fingerprint(level)
 
 
@@ -65,10 +73,11 @@ def install(level: str) -> None:
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
     way_out = "Check the network (or your pip settings), then run the command again"
     run_quietly([*pip, "-r", str(ROOT / LEVELS[level][0])], "installing the pinned packages", way_out)
-    if level == "dev":
-        shutil.rmtree(TYPINGS, ignore_errors=True)
-        typings = ["--no-deps", "--target", str(TYPINGS), "-r", str(ROOT / "requirements-typings.txt")]
-        run_quietly([*pip, *typings], "installing the firmware's type stubs", way_out)
+    if level in APART:
+        folder, pins, what = APART[level]
+        shutil.rmtree(folder, ignore_errors=True)
+        apart = ["--no-deps", "--target", str(folder), "-r", str(ROOT / pins)]
+        run_quietly([*pip, *apart], f"installing {what}", way_out)
 
 
 def set_up(level: str) -> None:
