@@ -158,7 +158,7 @@ def test_every_refusal_has_its_status_and_leaves_the_server_well(device: Device)
         assert answer.status == status, f"{case.id}: {answer}"
         assert answer.headers["connection"] == "close", case.id
         if status == 405:
-            assert answer.headers["allow"] in ("GET, HEAD", "POST"), case.id
+            assert set(answer.headers["allow"].split(", ")) in ({"GET", "HEAD"}, {"POST"}), case.id
     assert device.get("/").status == 200
     assert device.connections_left() == 1
     assert device.status()["http"]["failed"] == 0

@@ -20,9 +20,10 @@ ON_DEMAND = (
     "app.compose",
     "cookies",
     "forms",
+    "http_errors",
     "http_events",
     "http_files",
-    "http_seldom",
+    "http_listen",
     "timing",
     "config",
 )

@@ -19,7 +19,9 @@ ROUTES = {
     "/style.css": "static",
     "/icon.svg": "static",
 }
-_SELDOM = " app.web app.compose app.settings cookies forms http_events http_files http_seldom timing config "
+_SELDOM = (
+    " app.web app.compose app.settings cookies forms http_errors http_events http_files http_listen timing config "
+)
 
 device = ""
 boot = 0

@@ -10,16 +10,21 @@ from micropython import const
 
 _MAX_FIELDS = const(32)
 _MAX_BYTES = const(4096)
+_ANSWER_MS = const(15000)  # as httpd gives to requests without a body
 _PERCENT = const(0x25)
 _PLUS = const(0x2B)
 _SPACE = const(0x20)
 
 
-def parse(body: bytearray, size_bytes: int, fields: "Any" = None) -> dict:
-    """Fields of the form in `body[:size_bytes]`, which is overwritten. str to str; of a repeated key the last
-    one counts; a key without `=` has an empty value. Added to `fields`, if given. Raises Reject (400)."""
+def parse(body: bytearray, size_bytes: int = -1, fields: "Any" = None) -> dict:
+    """Fields of the form in `body[:size_bytes]`, or all of it, which is overwritten. str to str; of a repeated key the
+    last one counts; a key without `=` has an empty value. Added to `fields`, if given. Raises Reject (400, 413).
+
+    For the query of an address: parse(bytearray(http.query.encode()))."""
     if fields is None:
         fields = {}
+    if size_bytes < 0:
+        size_bytes = len(body)
     start = 0
     while start < size_bytes:
         end = body.find(b"&", start, size_bytes)
@@ -32,21 +37,15 @@ def parse(body: bytearray, size_bytes: int, fields: "Any" = None) -> dict:
             value = _decode(body, equals + 1, end) if equals < end else ""
             fields[_decode(body, start, equals)] = value
             if len(fields) > _MAX_FIELDS:
-                raise Reject(400, "too many fields")
+                raise Reject(413)
         start = end + 1
     return fields
-
-
-def query(http: "Any") -> dict:
-    """The fields after the `?` of the request's address, as parse() gives them. Raises Reject."""
-    body = bytearray(http.query.encode())
-    return parse(body, len(body))
 
 
 async def piece(http: "Any") -> memoryview:
     """The next piece of the request's body, empty at the end: as much as is left of it or fits into the connection's
     buffer, where it stays until the next call or the first write(). `http.unread` says how much follows.
-    Raises Reject: 403 sent by a page of another site, 417 and 400; and Gone."""
+    Raises Reject: 403 sent by a page of another site, 417 and 400; and CancelledError when the client is gone."""
     from http_connection import wait  # here, so that parse() needs no sockets
 
     headers = http.headers
@@ -54,7 +53,7 @@ async def piece(http: "Any") -> memoryview:
     if headers.get(b"Sec-Fetch-Site", "none") not in ("same-origin", "none") or (
         headers.get(b"Origin", own) != own  # for browsers that do not send the former
     ):
-        raise Reject(403, "sent by another site")
+        raise Reject(403)
     expect = headers.pop(b"Expect", "").lower()
     if expect and not http.http10:  # which would take the 100 for the answer (RFC 9110 10.1.1)
         if expect != "100-continue":
@@ -70,10 +69,11 @@ async def piece(http: "Any") -> memoryview:
         elif n is None:
             await wait(http.sock)
         else:
-            raise Reject(400, "the body ended early")
+            raise Reject(400)
     http.start = size_bytes
     http.unread -= size_bytes
-    http.receiving = http.unread > 0
+    if not http.unread:
+        http.expires(_ANSWER_MS)
     return http.view[:size_bytes]
 
 
@@ -83,7 +83,7 @@ async def read(http: "Any") -> dict:
     400."""
     kind = http.headers.get(b"Content-Type", "").split(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
-        raise Reject(415, "not a urlencoded form")
+        raise Reject(415)
     if http.unread > _MAX_BYTES:
         raise Reject(413)
     fields = {}
@@ -115,7 +115,7 @@ def _decode(body: bytearray, start: int, end: int) -> str:
     try:
         return str(memoryview(body)[start:to], "utf-8")
     except UnicodeError:
-        raise Reject(400, "a field is not UTF-8")
+        raise Reject(400)
 
 
 def _hex(body: bytearray, at: int, end: int) -> int:
@@ -124,4 +124,4 @@ def _hex(body: bytearray, at: int, end: int) -> int:
         return digit - 0x30
     if 0x61 <= digit <= 0x66:
         return digit - 0x57
-    raise Reject(400, "% needs two hex digits")
+    raise Reject(400)

@@ -17,17 +17,13 @@ _DIRECT_BYTES = const(256)  # of a text that is sent from where it lies, once th
 _BODY_END = const(512 - 7)  # room behind it for the end of the last chunk
 
 # The reason phrase is optional (RFC 9112 section 4): 400 bytes of words that only people in a terminal would see.
-_CLOSE = "Connection: close\r\n"
-_HEAD = b"HTTP/1.1 %d \r\nContent-Type: %s\r\n%s%s%s"
+_HEAD = b"HTTP/1.1 %d \r\nContent-Type: %sConnection: %s\r\n%s"
+_HTML = "text/html; charset=utf-8\r\nCache-Control: no-store\r\n"
 # Not no-referrer: with it browsers send `Origin: null` with our own forms, and the origin check would refuse them.
 _SAFE = (
     b"X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\nReferrer-Policy: same-origin\r\n"
     b"Content-Security-Policy: default-src 'self'\r\n\r\n"
 )
-
-
-class Gone(BaseException):
-    """The other end closed or reset: there is nobody to answer. Like a cancel, no handler should swallow it."""
 
 
 def wait(sock: "Any", to_write: bool = False) -> "Any":
@@ -50,54 +46,50 @@ class Connection(Request):
     def begin(self, ms: int) -> None:
         """Make ready for a request that must have come in `ms`."""
         self.reset()
-        self.since = ticks_ms()
-        self.receiving = self.keep = True  # the client is to act; such a connection may be evicted
-        self.at = -1
+        self.keep = True
         self.sent = False  # whether the answer has begun to go out
-        self.head(200)
+        self.status = 200
+        self.kind = _HTML
+        self.at = self._length = -1
         self.expires(ms)
 
     def take(self, view: memoryview) -> "Any":
         """Read into `view`: the number of bytes, 0 when the client has sent all, None when wait() has to
-        come first. Raises Gone."""
+        come first. Raises CancelledError when the client is gone, which no handler should swallow."""
         try:
             return self.sock.readinto(view)
         except OSError:
-            raise Gone
+            raise core.CancelledError  # there is nobody to answer
 
-    def head(
-        self, status: int, kind: str = "text/html; charset=utf-8", extra: str = "Cache-Control: no-store\r\n",
-        length: int = -1,
-    ) -> None:
+    def head(self, status: int, kind: str, extra: str = "Cache-Control: no-store\r\n", length: int = -1) -> None:
         """Choose status, Content-Type, further header lines (each ended by CR LF; together some 200 bytes) and, if it
-        is known, the body's length in bytes, before the first write()."""
+        is known, the body's length in bytes, before the first write(). Without a call it is a 200 of HTML."""
         self.status = status
-        self.kind = kind
-        self._extra = extra
+        self.kind = kind + "\r\n" + extra
         self._length = length
 
     async def write(self, text: str, then: int = 0) -> None:
         """Append text or bytes to the body. It is sent when the buffer is full; or at once, with SEND, if there is
-        something to send; or as the last of the body, with END. Raises Gone."""
+        something to send; or as the last of the body, with END. Raises CancelledError when the client is gone."""
         data = memoryview(text)
         if self.at < 0:
             if self.unread or self.end > self.start or not self.server.free:
                 self.keep = False  # with a body not read, with the next request already here, or with no slot free
-            length = self._length
-            if length < 0 and then == END:
-                length = len(data)
+            if self._length < 0 and then == END:
+                self._length = len(data)
             framing = ""
-            self._chunked = length < 0 and self.method != "HEAD" and not self.http10
-            if self._chunked:
+            if self._length >= 0:
+                framing = "Content-Length: %d\r\n" % self._length
+            elif self.method == "HEAD" or self.http10:
+                self._length = 0  # no chunks
+            else:
                 framing = "Transfer-Encoding: chunked\r\n"
-            elif length >= 0:
-                framing = "Content-Length: %d\r\n" % length
-            head = _HEAD % (self.status, self.kind, self._extra, "" if self.keep else _CLOSE, framing)
+            head = _HEAD % (self.status, self.kind, "keep-alive" if self.keep else "close", framing)
             start = len(head)
             self.view[:start] = head
             self.at = start + len(_SAFE)
             self.view[start : self.at] = _SAFE
-            if self._chunked:
+            if self._length < 0:
                 self.at += _CHUNK_BYTES
             self._start = self.at
         done = 0
@@ -119,7 +111,7 @@ class Connection(Request):
                     break
                 start = self._start
                 self._start = self.at = 0
-                if self._chunked:
+                if self._length < 0:
                     self._start = self.at = _CHUNK_BYTES
                     source[start - _CHUNK_BYTES : start] = b"%04x\r\n" % (end - start)  # 0 ends the body
                     tail = b"\r\n0\r\n\r\n" if then == END and end > start and not left else b"\r\n"
@@ -130,7 +122,7 @@ class Connection(Request):
                 try:
                     n = self.sock.write(source, first, end - first)
                 except OSError:
-                    raise Gone
+                    raise core.CancelledError  # there is nobody to answer
                 first += n or 0
                 if not n:
                     await wait(self.sock, True)

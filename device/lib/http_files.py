@@ -3,9 +3,10 @@
 A file is read into the connection's own buffer, so it costs no memory. Must not know what the files are for.
 """
 
+from asyncio import core  # type: ignore  (MicroPython's asyncio is a package; pyright is shown CPython's)
 from os import stat
 
-from http_connection import SEND, Gone
+from http_connection import SEND
 from http_request import Reject
 from micropython import const
 
@@ -16,6 +17,7 @@ _TYPES = {
     "json": "application/json",
     "svg": "image/svg+xml",
 }
+_FILE = const(0x8000)  # in the mode, against a folder
 _TAIL_BYTES = const(7)  # of the buffer, which belong to the connection
 _CRC_BYTES = const(8)  # CRC-32 and length at the end of a gzip file (RFC 1952 2.3.1)
 
@@ -31,7 +33,8 @@ async def send(http: "Any", folder: str, name: str, extra: str = "Cache-Control:
     if "/" not in name and name[:1] != ".":
         if _stat(path + ".gz"):
             status = 406
-            if "gzip" in headers.get(b"Accept-Encoding", ""):
+            accepted = headers.get(b"Accept-Encoding", "") + ","
+            if "gzip" in accepted and "gzip;q=0," not in accepted:
                 path += ".gz"
                 extra += "Content-Encoding: gzip\r\n"
         facts = _stat(path)
@@ -42,10 +45,10 @@ async def send(http: "Any", folder: str, name: str, extra: str = "Cache-Control:
     first = 0
     with open(path, "rb") as file:
         file.seek(max(0, end - _CRC_BYTES))
-        tag = '"%s-%x"' % (file.read().hex(), facts[8])
+        tag = '"%s-%x-%x"' % (file.read().hex(), size_bytes, facts[8])
         if tag in headers.get(b"If-None-Match", ""):
             status = 304
-        elif headers.get(b"If-Range", tag) == tag:
+        elif http.method == "GET" and headers.get(b"If-Range", tag) == tag:
             first, end = _range(headers.get(b"Range", ""), size_bytes)
             if end - first < size_bytes:
                 status = 206
@@ -53,24 +56,25 @@ async def send(http: "Any", folder: str, name: str, extra: str = "Cache-Control:
         extra += "Vary: Accept-Encoding\r\nAccept-Ranges: bytes\r\nETag: %s\r\n" % tag
         http.head(status, _TYPES.get(name.rsplit(".", 1)[-1], "text/plain"), extra, end - first)
         await http.write("")
-        if status != 304 and http.method != "HEAD":
+        if status != 304:
             http.expires(15000 + size_bytes // 8)  # 8 KB a second is slow
             file.seek(first)
             if await _copy(http, file, end - first):
-                raise Gone  # the file got shorter: only a cut connection tells the client
+                raise core.CancelledError  # the file got shorter: only a cut connection tells the client
 
 
 def _stat(path: str) -> "Any":
     try:
-        return stat(path)
+        facts = stat(path)
     except OSError:
         return None
+    return facts if facts[0] & _FILE else None
 
 
 def _range(text: str, size_bytes: int) -> tuple:
     """(first byte, end) for a Range header; all of the file for one that asks for several ranges or is none."""
-    start, _, last = text[6:].partition("-")
-    if text[:6] != "bytes=" or not (start + last).isdigit() or start and last and int(last) < int(start):
+    start, dash, last = text[6:].partition("-")
+    if not dash or text[:6] != "bytes=" or not (start + last).isdigit() or start and last and int(last) < int(start):
         return 0, size_bytes
     first = int(start) if start else max(0, size_bytes - int(last))
     end = min(int(last) + 1, size_bytes) if start and last else size_bytes
@@ -81,6 +85,8 @@ def _range(text: str, size_bytes: int) -> tuple:
 
 async def _copy(http: "Any", file: "Any", left: int) -> int:
     """Write `left` bytes of the file. Returns how many were missing."""
+    if http.method == "HEAD":
+        return 0
     while left:
         room = http.view[http.at : min(len(http.view) - _TAIL_BYTES, http.at + left)]
         n = file.readinto(room)

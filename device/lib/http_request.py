@@ -7,7 +7,7 @@ keeps the few headers of WANTED and nothing else. Bytes are put at `view[end:]`,
 from micropython import const
 
 _BUFFER_BYTES = const(512)
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _MAX_LINES = const(64)  # browsers send about 15; the deadline bounds the bytes
 _MAX_LENGTH_DIGITS = const(9)
 
@@ -21,11 +21,20 @@ def want(name: bytes) -> None:
         raise ValueError
 
 
-for _name in (
-    b"Host", b"Content-Length", b"Content-Type", b"Transfer-Encoding", b"Expect", b"Cookie", b"Origin",
-    b"Sec-Fetch-Site", b"If-None-Match", b"Range", b"If-Range", b"Connection", b"Accept-Encoding", b"Authorization",
-):
-    want(_name)
+want(b"Host")
+want(b"Content-Length")
+want(b"Content-Type")
+want(b"Transfer-Encoding")
+want(b"Expect")
+want(b"Cookie")
+want(b"Origin")
+want(b"Sec-Fetch-Site")
+want(b"If-None-Match")
+want(b"Range")
+want(b"If-Range")
+want(b"Connection")
+want(b"Accept-Encoding")
+want(b"Authorization")
 
 
 class Reject(Exception):
@@ -103,14 +112,14 @@ class Request:
         self.http10 = version == "HTTP/1.0"
         if not self.http10 and version != "HTTP/1.1":
             raise Reject(505 if version[:5] == "HTTP/" else 400)
-        if method not in _METHODS:
+        if method not in METHODS:
             raise Reject(501 if method.isalpha() else 400)
-        self.host = ""
         if target[:7].lower() == "http://":  # absolute-form: its host is the one that counts
-            self.host, _, target = target[7:].partition("/")
+            host, _, target = target[7:].partition("/")
             target = "/" + target
-            if not self.host or "?" in self.host:
+            if not host or "?" in host:
                 raise ValueError
+            self.headers[b""] = host
         if target[:1] != "/":
             raise ValueError
         self.path, _, self.query = target.partition("?")
@@ -143,6 +152,6 @@ class Request:
             raise Reject(411)
         if b"Host" not in headers and not self.http10:
             raise ValueError
-        if self.host:
-            headers[b"Host"] = self.host
+        if b"" in headers:
+            headers[b"Host"] = headers.pop(b"")
         self.complete = True

@@ -1,15 +1,15 @@
 """HTTP/1.1 server for one small board (RFC 9110, 9112): non-blocking sockets under asyncio, no framework.
 
 Owns the listener, 4 connections with buffers made before the first request, their deadlines and the routes. What is
-seldom needed is imported when it is: http_seldom, forms, http_files, http_events, cookies. Must not know the
+seldom needed is imported when it is: http_listen, http_errors, forms, http_files, http_events. Must not know the
 application, which hands in routes and may replace the hooks of Server. docs/httpd.md shows its use.
 """
 
 import gc
 from asyncio import core  # type: ignore  (MicroPython's asyncio is a package; pyright is shown CPython's)
-from time import ticks_add, ticks_diff, ticks_ms
+from time import ticks_diff, ticks_ms
 
-from http_connection import END, Connection, Gone, wait
+from http_connection import END, Connection, wait
 from http_request import Reject
 from micropython import const
 
@@ -17,12 +17,12 @@ _RECEIVE_MS = const(8000)
 _ANSWER_MS = const(15000)
 _IDLE_MS = const(3000)
 _LINGER_MS = const(1000)
-_EVICTABLE_MS = const(400)  # younger connections are honest ones in a burst
+_YOUNG_MS = const(400)  # younger connections are honest ones in a burst and not evicted
 _FULL_MS = const(20)
 _SWEEP_MS = const(250)
 
 # Made before memory is short.
-_BUSY = b"HTTP/1.1 503 \r\nRetry-After: 5\r\nConnection: close\r\n\r\n"
+_BUSY = b"HTTP/1.1 503 \r\nConnection: close\r\nRetry-After: 5\r\n\r\n"
 
 
 class Server:
@@ -50,7 +50,7 @@ class Server:
     async def run(self, beat: "Any" = ticks_ms) -> None:
         """Listen and serve; `beat()` is called at every sweep. OSError when the port can't be had. Ends only if
         accepting ended, and takes every connection with it."""
-        from http_seldom import listen
+        from http_listen import listen
 
         listener = listen(*self._address)
         del listen  # its module can go
@@ -75,12 +75,14 @@ class Server:
         while True:
             await wait(listener)
             sock = None
-            chosen: "Any" = None  # the first free slot, or the oldest connection that still owes its request
+            chosen: "Any" = None  # the first free slot, or the connection that owes its request for longest
             for conn in self.slots:
                 if not conn.task:
                     chosen = conn
                     break
-                if conn.receiving and (not chosen or ticks_diff(conn.since, chosen.since) < 0):
+                if (conn.unread or not conn.complete) and (
+                    not chosen or ticks_diff(conn.deadline, chosen.deadline) < 0
+                ):
                     chosen = conn
             try:
                 if self.free:
@@ -91,9 +93,9 @@ class Server:
                     chosen.task = core.create_task(self._serve(chosen))
                     self.free -= 1
                     continue
-                if chosen and ticks_diff(ticks_ms(), chosen.since) > _EVICTABLE_MS:
+                if chosen and ticks_diff(chosen.deadline, ticks_ms()) < _RECEIVE_MS - _YOUNG_MS:
                     self.evicted += 1
-                    chosen.receiving = False
+                    chosen.sent = True  # so that it is not told 408
                     chosen.task.cancel()
             except OSError:  # no socket left (23), or the peer gave up (113): others may still be served
                 pass
@@ -117,16 +119,13 @@ class Server:
                         elif n is None:
                             await wait(conn.sock)
                         else:
-                            raise Gone
+                            return
                     body = await self._route(conn)(conn)
                     if hasattr(body, "close"):
                         from http_files import stream
 
                         body = await stream(conn, body)
                     await conn.write(body or "", END)
-                except Reject as reject:
-                    self.refused += 1
-                    await self._error(conn, *reject.args)
                 except MemoryError:
                     self.failed += 1
                     conn.keep = False
@@ -136,42 +135,39 @@ class Server:
                         conn.status = 503
                         conn.sock.write(_BUSY)
                 except Exception as error:
-                    self.failed += 1
-                    self.on_error(error)
-                    await self._error(conn, 500)
+                    from http_errors import refuse
+
+                    await refuse(conn, error)
                 self.done(conn)
                 if conn.keep:
                     body = None  # its memory is not needed to wait for the next request
-                    conn.begin(_IDLE_MS)
-                    conn.since = ticks_add(conn.since, -_EVICTABLE_MS)
+                    conn.begin(_IDLE_MS)  # so little that it may be evicted at once
             if conn.unread or conn.end > conn.start or not conn.complete:
                 # Closing on unread input could cost the client the answer (RST): read and drop it.
-                conn.receiving = True
                 conn.expires(_LINGER_MS)
                 while conn.take(conn.view) != 0:
                     await wait(conn.sock)
-        except (Gone, MemoryError, OSError):  # nobody to tell, or no memory to say it with
+        except (MemoryError, OSError):  # nobody to tell, or no memory to say it with
             pass
         except core.CancelledError:
-            if conn.receiving and (conn.end or conn.method):
+            if (conn.unread or not conn.complete) and (conn.end or conn.method):
                 conn.expires(_LINGER_MS)
-                await self._error(conn, 408)
+                try:
+                    from http_errors import refuse
+
+                    await refuse(conn, Reject(408))
+                except MemoryError:
+                    pass
         finally:
             conn.sock.close()
             conn.task = None
             self.free += 1
 
-    def _error(self, *args: "Any") -> "Any":
-        from http_seldom import answer
-
-        return answer(*args)
-
     def _route(self, conn: Connection) -> "Any":
         """The coroutine that answers. Raises Reject."""
         self.requests += 1
-        conn.receiving = conn.unread > 0
         conn.keep = not (conn.http10 or "lose" in conn.headers.get(b"Connection", ""))  # close, or Close
-        conn.expires(_ANSWER_MS)
+        conn.expires(_RECEIVE_MS if conn.unread else _ANSWER_MS)
         self.check(conn)
         path = conn.path
         start = path.rfind("/") + 1
@@ -183,7 +179,7 @@ class Server:
             page = self.load(page)
         handler = getattr(page, "get" if conn.method == "HEAD" else conn.method.lower(), None)
         if not handler:
-            from http_seldom import allow
+            from http_errors import allow
 
             raise Reject(405, "", allow(page))
         return handler

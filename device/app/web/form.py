@@ -17,4 +17,4 @@ async def post(http: "Any") -> None:
         site.message = ("Saved", ["%s: %s" % (LABELS[name], site.settings[name]) for name in sorted(changes)])
     else:
         site.message = ("Nothing to save", ["the form had none of " + ", ".join(sorted(LABELS))])
-    http.head(303, extra="Location: /tips\r\nCache-Control: no-store\r\n")
+    http.head(303, "text/plain", "Location: /tips\r\nCache-Control: no-store\r\n")

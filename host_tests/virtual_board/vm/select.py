@@ -67,7 +67,7 @@ class poll:
         """What lwIP would see of it: nothing without a link, no room in a full buffer, errors as IN and OUT."""
         if not _words[_r.LINK] and not _radio.link_is_up():
             return 0
-        if flags & POLLOUT and self._objects[id(native)]._free() <= 0:
+        if flags & POLLOUT and not flags & (POLLERR | POLLHUP) and self._objects[id(native)]._free() <= 0:
             flags &= ~POLLOUT
         return flags & ~POLLERR
 

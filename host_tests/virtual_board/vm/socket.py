@@ -9,6 +9,7 @@ import _idf
 import _radio
 import gc as _gc
 import registers as _r
+import uselect as _select
 import usocket as _u
 from _board import words as _words
 
@@ -192,9 +193,16 @@ class socket:
             return _SND_BUF
         return _SND_BUF - (_outq[0] | _outq[1] << 8 | _outq[2] << 16)
 
+    def _broken(self):
+        poller = _select.poll()
+        poller.register(self._native, 0)
+        return bool(poller.poll(0))
+
     def _room(self):
         """Bytes to pass on; raises EAGAIN when the send buffer is full or the link is down."""
         room = self._free()
+        if room <= 0 and self._broken():
+            room = 1  # the host keeps the count of a queue that a reset has emptied; sending says what happened
         if room <= 0 or not _radio.link_is_up():
             raise OSError(11)
         return min(room, _words[_r.WRITE_MAX] or room)
