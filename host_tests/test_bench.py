@@ -53,7 +53,9 @@ def test_the_page_and_the_request_are_as_long_as_the_published_ones() -> None:
 
 def test_the_heap_after_start_is_small(vm: Vm) -> None:
     with App(vm, "tally", "64k") as app:
-        assert app.ready <= HEAP_AFTER_START * vm.word_bits // 32
+        heap = app.ready - measure.bare_vm(vm)
+    # The collector takes some numbers on the stack for addresses: what stays differs by some hundred bytes.
+    assert heap <= (HEAP_AFTER_START + 256) * vm.word_bits // 32
 
 
 def test_garbage_is_counted_alike_every_time(vm: Vm) -> None:

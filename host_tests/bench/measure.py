@@ -6,11 +6,13 @@ Owns the methods; docs/bench.md explains them. Must not know which figures are g
 from __future__ import annotations
 
 import statistics
+import subprocess
 from collections.abc import Sequence
 from contextlib import ExitStack
 
 from host_tests.bench import client, loads
 from host_tests.bench.server import App, TooSmall
+from host_tests.bench.tree import BENCH_DIR
 from scripts.console import Problem
 from scripts.vm import Vm
 
@@ -25,6 +27,12 @@ BURST_S = 0.2
 HEAP_STEP = 512
 HEAP_REQUESTS = 200
 HEAP_MOST = 96 * 1024
+
+
+def bare_vm(vm: Vm) -> int:
+    """Bytes in use on the VM's heap before anything is imported, which is nobody's work."""
+    argv = [*vm.argv, "-X", f"heapsize={GARBAGE_HEAP}", "bench_bare.py", "8200"]
+    return int(subprocess.run(argv, cwd=BENCH_DIR, capture_output=True, text=True, timeout=20, check=True).stdout)
 
 
 def memory(app: App, request: client.Request = client.MEMORY) -> tuple[int, int]:

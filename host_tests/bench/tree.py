@@ -60,7 +60,7 @@ def build(microdot: bool = True) -> Sizes:
     others = [texts[name] for name in on_demand()]
     others.append((APPS_DIR / "app_tally.py").read_text())
     core = _put("httpd", shrink.bundle([(name, texts[name]) for name in CORE], others, BUNDLE_STRIDE))
-    apps = {name: _put_app(name) for name in ("tally", "floor")}
+    apps = {name: _put_app(name) for name in ("tally", "floor", "bare")}
     peer = None
     if microdot:
         if not MICRODOT.exists():

@@ -9,12 +9,22 @@ import micropython
 from bench_pages import INDEX, TIPS
 from httpd import Server  # first: its .mpy is also the http_request that forms imports
 
+gc.collect()
 import forms
+
+gc.collect()
 
 
 class Pages:
     async def get(http):
-        return INDEX if http.path == "/" else TIPS
+        if http.path == "/":
+            return INDEX
+        if http.path == "/tips":
+            return TIPS
+        if http.path == "/gc":
+            gc.collect()
+        http.head(200, "text/plain")
+        return "%d\n%d\n" % (micropython.mem_total(), gc.mem_alloc())
 
 
 class Form:
@@ -24,28 +34,22 @@ class Form:
         return json.dumps(fields)
 
 
-class Memory:
-    async def get(http):
-        if http.path == "/gc":
-            gc.collect()
-        http.head(200, "text/plain")
-        return "%d\n%d\n" % (micropython.mem_total(), gc.mem_alloc())
-
-
 def close(http):
     """One request per connection, as microdot does."""
     http.keep = False
 
 
 async def serve(port, keep):
-    server = Server("127.0.0.1", port, {"/": Pages, "/tips": Pages, "/form": Form, "/mem": Memory, "/gc": Memory})
+    gc.collect()  # the buffers close together
+    server = Server("127.0.0.1", port, {"/": Pages, "/tips": Pages, "/form": Form, "/mem": Pages, "/gc": Pages})
     if not keep:
         server.check = close
     task = asyncio.create_task(server.run())
     await asyncio.sleep_ms(0)
     # It listens. What made it is dropped, as on the device; a deleted entry keeps its value.
-    sys.modules["http_seldom"] = Server.__init__ = sys.modules["http_request"].Request.__init__ = None
-    del sys.modules["http_seldom"]
+    core = sys.modules["http_request"]
+    sys.modules["http_listen"] = Server.__init__ = core.Request.__init__ = core.want = None
+    del sys.modules["http_listen"]
     gc.collect()
     print("READY", gc.mem_alloc())
     await task

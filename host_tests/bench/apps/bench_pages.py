@@ -16,4 +16,4 @@ INDEX = b"""<!DOCTYPE html>
 </p><footer>Served from one kilobyte of buffer. The logger's samples and these pages share one core</footer></body></html>
 """
 
-TIPS = b"<!DOCTYPE html><title>Tips</title><p>Not beside the chip, not above a radiator, not in the sun.</p>\n"
+TIPS = b"<!DOCTYPE html><title>Tips</title><p>Not in the sun.</p>\n"
