@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from host_tests.bench import client, loads, long, measure, tree
 from host_tests.bench.report import HEAP_AFTER_START, Row, missed, table
 from host_tests.bench.server import App, TooSmall
+from scripts.console import ROOT
 from scripts.vm import Vm
 
 pytestmark = pytest.mark.vm
@@ -56,6 +59,41 @@ def test_the_heap_after_start_is_small(vm: Vm) -> None:
         heap = app.ready - measure.bare_vm(vm)
     # The collector takes some numbers on the stack for addresses: what stays differs by some hundred bytes.
     assert heap <= (HEAP_AFTER_START + 256) * vm.word_bits // 32
+
+
+HELD = """
+import gc, sys
+from httpd import Server
+
+def held():
+    gc.collect()
+    gc.collect()
+    return gc.mem_alloc() - before
+
+gc.collect()
+before = gc.mem_alloc()
+server = Server("127.0.0.1", 80, {})
+print(held())
+head = b"GET / HTTP/1.1\\r\\nHost: 192.168.4.1\\r\\nConnection: keep-alive\\r\\nAccept-Encoding: gzip\\r\\n\\r\\n"
+for http in server.slots:
+    http.begin(1)
+    http.view[: len(head)] = head
+    http.feed(len(head))
+    http.sock = http.task = http.parameter = http._start = None
+print(held())
+"""
+
+
+def test_the_server_holds_what_its_documentation_says(vm: Vm) -> None:
+    argv = [*vm.argv, "-X", "heapsize=512k", "-c", HELD]
+    path = {**os.environ, "MICROPYPATH": f"{ROOT / 'device' / 'lib'}:.frozen"}
+    done = subprocess.run(argv, env=path, capture_output=True, text=True, timeout=20, check=True)
+    at_start, in_use = (int(line) * 32 // vm.word_bits for line in done.stdout.split())
+    said = (ROOT / "device" / "lib" / "httpd.py").read_text()
+    assert "2.7 KB from the start, 660 bytes a connection" in said
+    assert "3.8 KB, 940 bytes a connection" in said
+    assert 2_400 < at_start <= 4 * 660 + 60
+    assert 3_400 < in_use <= 4 * 940 + 60
 
 
 def test_garbage_is_counted_alike_every_time(vm: Vm) -> None:

@@ -67,6 +67,12 @@ LATE = {"path", "query"}  # not there before `method` is set
 Outcome = Facts | int | None  # an int is the status of a Reject; None: the head is not complete
 
 
+def new_request() -> Request:
+    request = Request()
+    request.reset()
+    return request
+
+
 def state(request: Request) -> dict[str, object]:
     """What a new object has, but for the buffer's bytes and what is only set together with `method`."""
     return {name: value for name, value in vars(request).items() if name not in BUFFER | LATE}
@@ -76,7 +82,7 @@ def check(request: Request) -> None:
     """The part of the invariant that one look at the object shows, after every feed."""
     assert len(request.buffer) == BUFFER_BYTES
     assert 0 <= request.start <= request.end <= BUFFER_BYTES
-    assert set(vars(request)) <= BUFFER | LATE | set(state(Request()))
+    assert set(vars(request)) <= BUFFER | LATE | set(state(new_request()))
     assert set(request.headers) <= {b"", *http_request.WANTED.values()}  # b"": the host of an absolute target
     for value in request.headers.values():
         assert isinstance(value, str)
@@ -93,7 +99,7 @@ def check(request: Request) -> None:
 
 def outcome(message: bytes, sizes: list[int], request: Request | None = None) -> Outcome:
     """Feed a message in pieces of these sizes, over and over, as a socket would: never more than there is room for."""
-    request = request or Request()
+    request = request or new_request()
     fed = 0
     for size in itertools.cycle(sizes):
         room = BUFFER_BYTES - request.end
@@ -499,7 +505,7 @@ def test_what_is_wrong_has_its_status_however_it_arrives_and_whatever_follows(me
 
 def test_what_the_tables_say_about_the_module_is_so() -> None:
     assert {name.encode() for name in WANTED} == {name.lower() for name in http_request.WANTED.values()}
-    assert len(Request().buffer) == BUFFER_BYTES
+    assert len(new_request().buffer) == BUFFER_BYTES
     assert set(http_request.METHODS) == set(METHODS)
     assert http_request._MAX_LINES == MAX_LINES
     assert {row.values[1] for row in BAD} == STATUSES  # type: ignore[attr-defined]
@@ -549,7 +555,7 @@ def test_asking_for_one_more_header_loses_none(name: str, lost: str, more_wanted
 
 
 def test_bytes_fed_behind_a_complete_head_are_left_alone() -> None:
-    request = Request()
+    request = new_request()
     got = outcome(FORM + b"a=1", [HUGE], request)
     assert isinstance(got, Facts)
     assert got.rest == b"a=1"
@@ -561,9 +567,9 @@ def test_bytes_fed_behind_a_complete_head_are_left_alone() -> None:
 
 
 def test_nothing_new_changes_nothing() -> None:
-    request = Request()
+    request = new_request()
     request.feed(0)
-    assert state(request) == state(Request())
+    assert state(request) == state(new_request())
     assert outcome(FORM, [HUGE], request) == outcome(FORM, [HUGE])
 
 
@@ -573,11 +579,11 @@ def test_nothing_new_changes_nothing() -> None:
     ids=itertools.count(),
 )
 def test_a_request_leaves_nothing_behind_for_the_next_one(before: bytes) -> None:
-    request = Request()
+    request = new_request()
     outcome(before, [HUGE], request)
     buffer, view = request.buffer, request.view
     request.reset()
-    assert state(request) == state(Request())
+    assert state(request) == state(new_request())
     assert request.buffer is buffer
     assert request.view is view
     for message in (
@@ -629,7 +635,7 @@ def agree(message: bytes, one: Outcome, two: Outcome) -> bool:
 
 def test_no_mutant_of_a_message_breaks_the_invariant() -> None:
     dice = random.Random(9112)
-    used = Request()
+    used = new_request()
     new = state(used)
     seen = {}
     for turn in range(MUTANTS):
@@ -704,8 +710,8 @@ def test_any_split_of_a_good_message_gives_its_facts_and_leaves_what_follows(
 @settings(deadline=None)
 @given(MESSAGES, SIZES, HEADS)
 def test_a_reset_object_does_what_a_new_one_does(before: bytes, sizes: list[int], after: bytes) -> None:
-    request = Request()
+    request = new_request()
     outcome(before, sizes, request)
     request.reset()
-    assert state(request) == state(Request())
+    assert state(request) == state(new_request())
     assert outcome(after, sizes, request) == outcome(after, sizes)

@@ -467,6 +467,7 @@ assert issubclass(httpd.Connection, http_request.Request)
 log.info("test", "%s", internal.FIELDS)
 print(internal.read(), board.memory()[0] > 0)
 request = httpd.Connection()
+request.reset()
 head = b"GET /status?a=1 HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n"
 request.view[:len(head)] = head
 request.feed(len(head))

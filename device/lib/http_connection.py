@@ -5,7 +5,6 @@ they would block. Must not know routes, how connections are made or the applicat
 """
 
 from asyncio import core  # type: ignore  (MicroPython's asyncio is a package; pyright is shown CPython's)
-from time import ticks_add, ticks_ms
 
 from http_request import Request
 from micropython import const
@@ -41,7 +40,7 @@ class Connection(Request):
 
     def expires(self, ms: int) -> None:
         """Set the deadline, `ms` from now, after which the connection is closed. A long stream moves it on."""
-        self.deadline = ticks_add(ticks_ms(), ms)
+        self.deadline = core.ticks_add(core.ticks(), ms)
 
     def begin(self, ms: int) -> None:
         """Make ready for a request that must have come in `ms`."""

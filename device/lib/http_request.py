@@ -42,13 +42,14 @@ class Reject(Exception):
 
 
 class Request:
-    """One request at a time in one buffer, into which a line must fit: `reset()`, then `feed(n)` until `complete`."""
+    """One request at a time in one buffer, into which a line must fit: `reset()`, then `feed(n)` until `complete`.
+
+    Holds its buffer and little else until the first reset."""
 
     def __init__(self) -> None:
         self.buffer = bytearray(_BUFFER_BYTES)
         self.view = memoryview(self.buffer)
         self.headers = {}  # of WANTED, by the name that stands there; the values are str
-        self.reset()
 
     def reset(self) -> None:
         """Forget the request and keep the buffer."""
