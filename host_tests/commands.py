@@ -1,10 +1,14 @@
-"""Running a host command as a person does: its own process, from the checkout, output captured."""
+"""Running a host command as a person does, and finding a program of this machine that a test needs."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import warnings
+
+import pytest
 
 from scripts.console import ROOT
 
@@ -20,3 +24,17 @@ def run_command(module: str, *arguments: str, **environment: str) -> subprocess.
         timeout=60,
         check=False,
     )
+
+
+def program_path(package: str, *other_names: str) -> str:
+    """A program that `make test` can't install; a failure in CI and a loud skip elsewhere when it's missing."""
+    for name in (package, *other_names):
+        if path := shutil.which(name):
+            return path
+    sentence = f"no {package} on this machine, so a test did not run: apt install {package}"
+    if os.environ.get("CI"):
+        pytest.fail(sentence)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(sentence, stacklevel=1)
+    pytest.skip(sentence)

@@ -6,14 +6,13 @@ it fails. Pictures go to build/screenshots for people to look at.
 
 from __future__ import annotations
 
-import os
 import shutil
-import warnings
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from host_tests.commands import program_path
 from host_tests.device import Device
 from scripts.console import BUILD_DIR
 
@@ -27,23 +26,9 @@ QUIET = (
 ).split()
 
 
-def chromium_path() -> str:
-    """Chromium of this machine; a failure in CI and a loud skip elsewhere when there is none."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path:
-        return path
-    sentence = "no Chromium on this machine, so the journey in a browser did not run: apt install chromium"
-    if os.environ.get("CI"):
-        pytest.fail(sentence)
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.warn(sentence, stacklevel=1)
-    pytest.skip(sentence)
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = chromium_path()
+    path = program_path("chromium", "chromium-browser", "google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=QUIET)
         yield browser
@@ -113,7 +98,7 @@ def test_a_missing_browser_fails_in_ci_and_is_skipped_aloud_elsewhere(monkeypatc
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="apt install chromium"):
-        chromium_path()
+        program_path("chromium")
     monkeypatch.delenv("CI")
     with pytest.raises(pytest.skip.Exception, match="did not run"), pytest.warns(UserWarning, match="did not run"):
-        chromium_path()
+        program_path("chromium")

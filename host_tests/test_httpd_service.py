@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from host_tests.commands import program_path
 from host_tests.httpd_board import HttpdBoard, get, leaves_nothing, post, running
 from host_tests.virtual_board.vm import registers as r
 from scripts.vm import Vm
@@ -242,8 +242,17 @@ def test_a_request_costs_one_poll_wait_at_most(board: HttpdBoard, kept: bool) ->
 
 
 def curl(board: HttpdBoard, path: str, *options: str) -> str:
-    assert shutil.which("curl"), "curl is not installed: apt-get install curl"
-    command = ["curl", "--silent", "--show-error", "--fail", "--max-time", "10", "--noproxy", "*", *options]
+    command = [
+        program_path("curl"),
+        "--silent",
+        "--show-error",
+        "--fail",
+        "--max-time",
+        "10",
+        "--noproxy",
+        "*",
+        *options,
+    ]
     return subprocess.run(
         [*command, f"http://127.0.0.1:{board.port}{path}"], capture_output=True, text=True, check=True, timeout=20
     ).stdout
