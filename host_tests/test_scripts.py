@@ -214,4 +214,4 @@ def test_no_package_registry_and_no_path_of_this_machine_is_named() -> None:
         content = (ROOT / name).read_bytes()
         if b"\0" not in content:
             assert not hosts.search(content.decode()), name
-            assert str(ROOT.parent) + "/" not in content.decode(), name
+            assert f"{ROOT}/" not in content.decode(), name
