@@ -27,7 +27,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 STATUSES = {400, 411, 414, 431, 501, 505}
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 WANTED = (
     "host content-length content-type transfer-encoding expect cookie origin sec-fetch-site if-none-match range "
     "if-range connection accept-encoding authorization"
@@ -259,6 +259,14 @@ GOOD = [
     good("a head that just fills the buffer", GET + header_line(BUFFER_BYTES - len(GET) - 2) + b"\r\n"),
     good("a head one byte longer than the buffer", GET + header_line(BUFFER_BYTES - len(GET) - 1) + b"\r\n"),
     good("the longest request line", request_line(510) + b"\r\nHost: a\r\n\r\n", path="/" + "x" * 496),
+    good("a header that is not kept, longer than the buffer", GET + header_line(BUFFER_BYTES + 1) + b"\r\n"),
+    good(
+        "one of many times the buffer",
+        GET + header_line(20 * BUFFER_BYTES) + b"Range: x\r\n\r\n",
+        headers={"range": "x"},
+    ),
+    good("a name longer than the buffer", GET + b"x" * 600 + b": y\r\n\r\n"),
+    good("a Cookie too long to keep", GET + header_line(3 * BUFFER_BYTES, b"cookie") + b"\r\n"),
     good("as many headers as there may be", GET + b"X: y\r\n" * (MAX_LINES - 3) + b"\r\n"),
     good("as many empty lines as there may be", b"\r\n" * (MAX_LINES - 3) + GET + b"\r\n"),
     good(
@@ -428,7 +436,6 @@ BAD = [
             "-0",
             '"5"',
             "²",
-            "\x015",
         )
     ),
     bad("a length of a GET is checked as well", GET + b"Content-Length: x\r\n\r\n", 400),
@@ -443,7 +450,7 @@ BAD = [
     bad("three lengths, the last one another", POST + b"Content-Length: 1\r\n" * 2 + b"content-length: 2\r\n\r\n", 400),
     *(
         bad(f"{method} without a length", b"%s / HTTP/1.1\r\nHost: a\r\n\r\n" % method.encode(), 411)
-        for method in ("POST", "PUT", "PATCH")
+        for method in ("POST", "PUT")
     ),
     bad("POST without a length in HTTP/1.0", b"POST / HTTP/1.0\r\n\r\n", 411),
     bad("chunks", POST + b"Transfer-Encoding: chunked\r\n\r\n", 501),
@@ -461,11 +468,11 @@ BAD = [
         400,
     ),
     # Sizes.
-    bad("a header line one byte longer than the buffer", GET + header_line(BUFFER_BYTES + 1) + b"\r\n", 431),
-    bad("a kept header longer than the buffer", GET + header_line(BUFFER_BYTES + 1, b"Cookie") + b"\r\n", 431),
-    bad("a header line that fills the buffer", GET + b"x" * BUFFER_BYTES, 431),
-    bad("an endless header", GET + b"X: " + b"y" * 5000, 431),
-    bad("one header too many", GET + b"X: y\r\n" * (MAX_LINES - 2) + b"\r\n", 431),
+    bad("a header too long to keep", GET + header_line(BUFFER_BYTES + 1, b"Range") + b"\r\n", 431),
+    bad("a length too long to keep", POST + b"Content-Length: " + b"0" * 600 + b"5\r\n\r\n", 431),
+    bad("a long line without a colon", GET + b"x" * 600 + b"\r\n\r\n", 400),
+    bad("an endless header", GET + b"X: " + b"y" * 40_000, 431),
+    bad("an endless name", GET + b"y" * 40_000, 431),
     bad("endless headers", GET + b"X: y\r\n" * 200, 431),
     bad("one empty line too many", b"\r\n" * (MAX_LINES - 2) + GET + b"\r\n", 431),
     bad("endless empty lines", b"\r\n" * 200, 431),

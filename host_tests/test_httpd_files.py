@@ -28,7 +28,7 @@ TYPES = {
     "css": "text/css",
     "html": "text/html",
     "js": "text/javascript",
-    "json": "application/json",
+    "json": "text/plain",
     "svg": "image/svg+xml",
     "txt": "text/plain",
 }

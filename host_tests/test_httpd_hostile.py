@@ -139,8 +139,8 @@ HEAD = b"GET /tips HTTP/1.1\r\n" + HOST
 ENDLESS = [
     pytest.param(b"GET /" + b"a" * 8_000, 414, id="an endless request line"),
     pytest.param(b"A" * 8_000, 414, id="an endless method"),
-    pytest.param(HEAD + b"X: " + b"a" * 8_000, 431, id="an endless header line"),
-    pytest.param(HEAD + b"a" * 8_000, 431, id="an endless header name"),
+    pytest.param(HEAD + b"X: " + b"a" * 40_000, 431, id="an endless header line"),
+    pytest.param(HEAD + b"a" * 40_000, 431, id="an endless header name"),
     pytest.param(HEAD + b"X: y\r\n" * 1_200, 431, id="endless headers"),
     pytest.param(b"\r\n" * 4_000, 431, id="endless empty lines"),
     pytest.param(FORM_HEAD + b"Content-Length: 20000\r\n\r\n" + b"a" * 8_000, 413, id="a form longer than allowed"),
@@ -152,7 +152,7 @@ ENDLESS = [
 @leaves_nothing
 @pytest.mark.parametrize(("raw", "status"), ENDLESS)
 def test_what_does_not_end_is_answered_and_the_answer_arrives(board: HttpdBoard, raw: bytes, status: int) -> None:
-    """sends 8 KB more than is wanted and then waits -> answer, read what follows, close without RST"""
+    """sends 8 or 40 KB more than is wanted and then waits -> answer, read what follows, close without RST"""
     with board.client() as client:
         client.send(raw)
         answer = client.read()

@@ -14,7 +14,6 @@ _TYPES = {
     "css": "text/css",
     "html": "text/html",
     "js": "text/javascript",
-    "json": "application/json",
     "svg": "image/svg+xml",
 }
 _FILE = const(0x8000)  # in the mode, against a folder

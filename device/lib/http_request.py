@@ -7,9 +7,10 @@ keeps the few headers of WANTED and nothing else. Bytes are put at `view[end:]`,
 from micropython import const
 
 _BUFFER_BYTES = const(512)
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 _MAX_LINES = const(64)  # browsers send about 15; the deadline bounds the bytes
 _MAX_LENGTH_DIGITS = const(9)
+_CUT_AT = const(64)
 
 WANTED = {}  # names of the headers that are kept, by what tells them apart at a glance
 
@@ -99,14 +100,20 @@ class Request:
                 self._finish()
         except ValueError:  # not UTF-8, not a number, not three words
             raise Reject(400)
+        if not done:
+            if last - start == _BUFFER_BYTES:
+                if not self.method or lines == _MAX_LINES:
+                    raise Reject(431 if self.method else 414)
+                # A header too long to keep: go on with its name and a mark for the rest.
+                lines += 1
+                last = _CUT_AT
+                buffer[_CUT_AT - 1] = 1
+            last -= start
+            self.view[:last] = self.view[start : start + last]
+            self.end = last
+            start = 0
         self.start = start
         self._lines = lines
-        if not done:
-            left = self.end = last - start
-            if left == _BUFFER_BYTES:
-                raise Reject(431 if self.method else 414)
-            self.view[:left] = self.view[start:last]
-            self.start = 0
 
     def _request_line(self, line: str) -> None:
         method, target, version = line.split(" ")
@@ -135,7 +142,10 @@ class Request:
         at = colon + 2 if buffer[colon + 1] == 32 else colon + 1  # strip() would make a copy
         value = str(self.view[at:end], "utf-8").strip(" \t")
         headers = self.headers
-        if name not in headers:
+        if "\1" in value:
+            if name != b"Cookie":  # browsers bring those of other servers on the same host
+                raise Reject(431)
+        elif name not in headers:
             headers[name] = value
         elif name == b"Host" or name == b"Content-Length" and headers[name] != value:
             raise ValueError  # request smuggling, RFC 9112 3.2 and 6.3
