@@ -45,13 +45,14 @@ def parse(body: bytearray, size_bytes: int = -1, fields: "Any" = None) -> dict:
 async def piece(http: "Any") -> memoryview:
     """The next piece of the request's body, empty at the end: as much as is left of it or fits into the connection's
     buffer, where it stays until the next call or the first write(). `http.unread` says how much follows.
+    What it looks at in the headers it takes out, to have the memory.
     Raises Reject: 403 sent by a page of another site, 417 and 400; and CancelledError when the client is gone."""
     from http_connection import wait  # here, so that parse() needs no sockets
 
     headers = http.headers
     own = "http://" + headers.get(b"Host", "")
-    if headers.get(b"Sec-Fetch-Site", "none") not in ("same-origin", "none") or (
-        headers.get(b"Origin", own) != own  # for browsers that do not send the former
+    if headers.pop(b"Sec-Fetch-Site", "none") not in ("same-origin", "none") or (
+        headers.pop(b"Origin", own) != own  # for browsers that do not send the former
     ):
         raise Reject(403)
     expect = headers.pop(b"Expect", "").lower()
@@ -81,8 +82,7 @@ async def read(http: "Any") -> dict:
     """Fields of the form that `http` (a connection of httpd) is sending; call once, before anything is written.
     Raises Reject: as piece(), and 415 another type, 413 longer than _MAX_BYTES or a field longer than the buffer, and
     400."""
-    kind = http.headers.get(b"Content-Type", "").split(";")[0].strip().lower()
-    if kind != "application/x-www-form-urlencoded":
+    if http.headers.pop(b"Content-Type", "").split(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         raise Reject(415)
     if http.unread > _MAX_BYTES:
         raise Reject(413)

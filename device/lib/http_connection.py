@@ -83,6 +83,7 @@ class Connection(Request):
                 self._length = 0  # no chunks
             else:
                 framing = "Transfer-Encoding: chunked\r\n"
+            self.headers.clear()  # for their memory: who answers has read them
             head = _HEAD % (self.status, self.kind, "keep-alive" if self.keep else "close", framing)
             start = len(head)
             self.view[:start] = head
@@ -94,8 +95,7 @@ class Connection(Request):
         done = 0
         left = 0 if self.method == "HEAD" else len(data)
         while left or then:
-            start = self.at
-            first = 0
+            start, first = self.at, 0
             if not start and left > _DIRECT_BYTES:
                 source, first, end = data, done, done + left
                 left = 0

@@ -21,7 +21,7 @@ HEAP = "24k"
 REPORT_EVERY = 10_000
 TURN = 500  # so many on connections of their own, then so many on one
 WARM_UP = 2 * TURN
-MOST_DRIFT = 512
+MOST_DRIFT = 1024
 MOST_ERRORS_SHOWN = 5
 SETTLE_S = 0.1
 
