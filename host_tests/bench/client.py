@@ -116,8 +116,9 @@ def _connected(port: int) -> _socket.socket:
     return sock
 
 
-def ask(port: int, request: Request) -> bytes:
-    """One request on a connection of its own, read until the server closes; its body. Raises Wrong."""
+def exchange(port: int, request: Request) -> bytes:
+    """All that comes back to one request on a connection of its own, read until the server closes and not looked at.
+    Raises Wrong when there is no connection or no end."""
     try:
         sock = _connected(port)
         try:
@@ -129,19 +130,12 @@ def ask(port: int, request: Request) -> bytes:
             sock.close()
     except OSError as error:
         raise Wrong(f"{request.name}: {error or type(error).__name__}") from None
-    return check(request, answer)
+    return answer
 
 
-def exchange(port: int, request: Request) -> int:
-    """One request on a connection of its own, read until the server closes, and not looked at; how many bytes came."""
-    sock = _socket.socket()
-    sock.connect((HOST, port))
-    sock.send(request.data)
-    size = 0
-    while data := sock.recv(65536):
-        size += len(data)
-    sock.close()
-    return size
+def ask(port: int, request: Request) -> bytes:
+    """The same, looked at: the body of the right answer. Raises Wrong."""
+    return check(request, exchange(port, request))
 
 
 class Kept:

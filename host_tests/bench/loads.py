@@ -51,15 +51,15 @@ def load(port: int, requests: Sequence[Request], at_once: int, count: int = 0, s
 
 def _one_by_one(port: int, request: Request, seconds: float) -> int:
     """Ask for `seconds`; how often. The client takes part in every microsecond of this, so it does the least it can:
-    the last answer is looked at, the others must have the length of the first."""
-    size = exchange(port, request)
+    one answer is looked at, the others must be equal to it."""
+    right = exchange(port, request)
+    check(request, right)
     until = time.perf_counter() + seconds
     done = 0
     while time.perf_counter() < until:
-        if exchange(port, request) != size:
-            raise Wrong(f"{request.name}: an answer of another length")
+        if exchange(port, request) != right:
+            raise Wrong(f"{request.name}: an answer unlike the first")
         done += 1
-    ask(port, request)
     return done
 
 

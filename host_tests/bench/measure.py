@@ -17,7 +17,7 @@ from scripts.console import Problem
 from scripts.vm import Vm
 
 AT_ONCE = (1, 4, 8)
-# So much that no collection comes by itself while garbage is counted: 20 KB a request at most, MEASURED requests.
+# So much that no collection comes by itself while garbage is counted: 25 KB a request at most.
 GARBAGE_HEAP = "2m"
 GARBAGE_BATCHES = 5
 GARBAGE_REQUESTS = 10
