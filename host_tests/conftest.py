@@ -1,4 +1,4 @@
-"""Shared fixtures: device modules on CPython, and a whole virtual device with its collector.
+"""Shared fixtures: device modules on CPython, a whole virtual device with its collector, the HTTP server alone.
 
 Device libraries are appended to sys.path, never put first: device/lib's `logging` must not hide CPython's.
 """
@@ -20,6 +20,7 @@ if "micropython" not in sys.modules:
     sys.modules["micropython"] = micropython
 
 from host_tests.device import Device  # noqa: E402
+from host_tests.httpd_board import HttpdBoard, running  # noqa: E402
 from scripts.vm import Vm, find_vm  # noqa: E402
 
 
@@ -50,3 +51,17 @@ def device(make_device: Callable[..., Device]) -> Device:
     device = make_device()
     device.start()
     return device
+
+
+@pytest.fixture(scope="module")
+def module_board(
+    request: pytest.FixtureRequest, vm: Vm, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[HttpdBoard]:
+    """The HTTP server alone on a board, one for all tests of a module, with the FILES the module names on its flash."""
+    yield from running(vm, tmp_path_factory.mktemp("httpd"), getattr(request.module, "FILES", None))
+
+
+@pytest.fixture
+def board(module_board: HttpdBoard) -> HttpdBoard:
+    """The same, started anew if the test before left it in pieces."""
+    return module_board.well()

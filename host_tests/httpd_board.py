@@ -20,10 +20,11 @@ from types import TracebackType
 from typing import Any, cast
 
 from host_tests.device import Answer, free_port, read_answer
+from host_tests.httpd_parts import LIB, SELDOM, core_bundle
 from host_tests.virtual_board.board import VirtualBoard
 from host_tests.virtual_board.state import BoardState
 from host_tests.virtual_board.vm import registers as r
-from scripts import build, shrink, sim, vfs_image
+from scripts import build, sim, vfs_image
 from scripts.console import ROOT
 from scripts.vm import Vm
 
@@ -37,9 +38,7 @@ BALLAST_BYTES = 36_000 - HEAP_BYTES - APP_BYTES - 6_482
 HONEST_S = 0.5
 TIMEOUT_S = 5
 LINGER_MS = 1_500
-LIB = ROOT / "device" / "lib"
-CORE = ("http_request", "http_connection", "httpd")
-SELDOM = ("cookies", "forms", *sorted({path.stem for path in LIB.glob("http_*.py")} - {*CORE, "http_client"}))
+SMALL_WINDOW_BYTES = 2_048  # of a client that takes little at a time
 VM_SCRIPTS = ROOT / "host_tests" / "vm_scripts"
 APPS = "httpd_app", "httpd_bodies"  # the latter is loaded by the former when a page of it is asked for
 MAIN = f"""ballast = bytearray({BALLAST_BYTES})
@@ -56,10 +55,7 @@ FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
 
 def tree() -> dict[str, bytes]:
     """The files of the board: the server bundled and compiled as a build does it, and the application."""
-    texts = {name: (LIB / f"{name}.py").read_text() for name in CORE + SELDOM}
-    apps = [(VM_SCRIPTS / f"{name}.py").read_text() for name in APPS]
-    core = [(name, texts[name]) for name in CORE]
-    bundle = shrink.bundle(core, [*(texts[name] for name in SELDOM), *apps], build.BUNDLE_STRIDE)
+    bundle = core_bundle([(VM_SCRIPTS / f"{name}.py").read_text() for name in APPS])
     files = {"/main.py": MAIN.encode(), "/lib/httpd.mpy": build.compile_text(bundle, "httpd.py")}
     for name in SELDOM:
         files[f"/lib/{name}.mpy"] = build.compile_mpy(LIB / f"{name}.py", f"lib/{name}.py")

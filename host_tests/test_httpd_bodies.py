@@ -8,32 +8,19 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from host_tests.httpd_board import HttpdBoard, get, leaves_nothing, line, running
-from scripts.vm import Vm
+from host_tests.httpd_board import SMALL_WINDOW_BYTES, HttpdBoard, get, leaves_nothing, line
 
 pytestmark = pytest.mark.vm
 
 LAST_CHUNK = b"\r\n0\r\n\r\n"
-SMALL_WINDOW_BYTES = 2_048
 PIECE_BYTES = 256
 LONG = random.Random(1).randbytes(40_000)
 SIZES = 0, 1, 500, 505, 506, 3_000
 FILES = {"/www/40000.bin": LONG, **{f"/www/{size}.bin": LONG[:size] for size in SIZES}}
-
-
-@pytest.fixture(scope="module")
-def started(vm: Vm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpdBoard]:
-    yield from running(vm, tmp_path_factory.mktemp("httpd"), FILES)
-
-
-@pytest.fixture
-def board(started: HttpdBoard) -> HttpdBoard:
-    return started.well()
 
 
 def pieces(count: int) -> bytes:

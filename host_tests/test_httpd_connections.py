@@ -6,25 +6,13 @@ docs/httpd-cases.md lists all cases.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from host_tests.httpd_board import HttpdBoard, get, leaves_nothing, line, post, put_in_form, running
-from scripts.vm import Vm
+from host_tests.httpd_board import HttpdBoard, get, leaves_nothing, line, post, put_in_form
 
 pytestmark = pytest.mark.vm
-
-
-@pytest.fixture(scope="module")
-def started(vm: Vm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpdBoard]:
-    yield from running(vm, tmp_path_factory.mktemp("httpd"))
-
-
-@pytest.fixture
-def board(started: HttpdBoard) -> HttpdBoard:
-    return started.well()
 
 
 @leaves_nothing

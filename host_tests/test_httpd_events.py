@@ -6,33 +6,20 @@ docs/httpd-cases.md lists all cases.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import pairwise
 
 import pytest
 
 from host_tests.device import Answer
-from host_tests.httpd_board import Client, HttpdBoard, get, leaves_nothing, line, running
-from scripts.vm import Vm
+from host_tests.httpd_board import SMALL_WINDOW_BYTES, Client, HttpdBoard, get, leaves_nothing, line
 
 pytestmark = pytest.mark.vm
 
 POLL_MS = 500
 COMMENT_MS = 10_000
-SMALL_WINDOW_BYTES = 2_048
 COMMENT = b":\n\n"
 FILES = {"/www/file.bin": b"file\n"}
-
-
-@pytest.fixture(scope="module")
-def started(vm: Vm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpdBoard]:
-    yield from running(vm, tmp_path_factory.mktemp("httpd"), FILES)
-
-
-@pytest.fixture
-def board(started: HttpdBoard) -> HttpdBoard:
-    return started.well()
 
 
 def read_head(client: Client) -> dict[str, str]:

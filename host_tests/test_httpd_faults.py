@@ -7,29 +7,16 @@ docs/httpd-cases.md lists all cases.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from host_tests.httpd_board import HttpdBoard, get, leaves_nothing, running
+from host_tests.httpd_board import SMALL_WINDOW_BYTES, HttpdBoard, get, leaves_nothing
 from host_tests.virtual_board.vm import registers as r
-from scripts.vm import Vm
 
 pytestmark = pytest.mark.vm
 
 BIG_BYTES = 40_960
-SMALL_WINDOW_BYTES = 2_048
-
-
-@pytest.fixture(scope="module")
-def started(vm: Vm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpdBoard]:
-    yield from running(vm, tmp_path_factory.mktemp("httpd"))
-
-
-@pytest.fixture
-def board(started: HttpdBoard) -> HttpdBoard:
-    return started.well()
 
 
 # --- answers nobody takes -----------------------------------------------------------------------

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import gzip
 import random
-from collections.abc import Iterator
 
 import pytest
 
 from host_tests.device import Answer
-from host_tests.httpd_board import Client, HttpdBoard, get, leaves_nothing, line, running
-from scripts.vm import Vm
+from host_tests.httpd_board import Client, HttpdBoard, get, leaves_nothing, line
 
 pytestmark = pytest.mark.vm
 
@@ -53,16 +51,6 @@ FILES = {
     "/www/folder/file": SECRET,
     "/top": SECRET,
 }
-
-
-@pytest.fixture(scope="module")
-def started(vm: Vm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpdBoard]:
-    yield from running(vm, tmp_path_factory.mktemp("httpd"), FILES)
-
-
-@pytest.fixture
-def board(started: HttpdBoard) -> HttpdBoard:
-    return started.well()
 
 
 def ask_file(board: HttpdBoard, name: str, extra: str = "") -> Answer:

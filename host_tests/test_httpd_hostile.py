@@ -10,29 +10,16 @@ import errno
 import socket
 import struct
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from host_tests.httpd_board import HOST, Client, HttpdBoard, get, leaves_nothing, post, running
-from scripts.vm import Vm
+from host_tests.httpd_board import HOST, SMALL_WINDOW_BYTES, Client, HttpdBoard, get, leaves_nothing, post
 
 pytestmark = pytest.mark.vm
 
 BIG_BYTES = 40_960
-SMALL_WINDOW_BYTES = 2_048
 FORM_HEAD = b"POST /form HTTP/1.1\r\n" + HOST + b"Content-Type: application/x-www-form-urlencoded\r\n"
-
-
-@pytest.fixture(scope="module")
-def started(vm: Vm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpdBoard]:
-    yield from running(vm, tmp_path_factory.mktemp("httpd"))
-
-
-@pytest.fixture
-def board(started: HttpdBoard) -> HttpdBoard:
-    return started.well()
 
 
 def drip(board: HttpdBoard, client: Client, data: bytes, every_ms: int) -> int:

@@ -8,29 +8,17 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 
 import pytest
 from http_request import Request
 
-from host_tests.httpd_board import FORM, HOST, HttpdBoard, get, leaves_nothing, line, post, put_in_form, running
-from scripts.vm import Vm
+from host_tests.httpd_board import FORM, HOST, HttpdBoard, get, leaves_nothing, line, post, put_in_form
 
 pytestmark = pytest.mark.vm
 
 BUFFER_BYTES = len(Request().buffer)
 LONGEST = b'{"a": "%s"}' % (b"x" * (BUFFER_BYTES - 2))
 TLS_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + random.Random(1).randbytes(500).replace(b"\n", b"x")
-
-
-@pytest.fixture(scope="module")
-def started(vm: Vm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpdBoard]:
-    yield from running(vm, tmp_path_factory.mktemp("httpd"))
-
-
-@pytest.fixture
-def board(started: HttpdBoard) -> HttpdBoard:
-    return started.well()
 
 
 REFUSED = [

@@ -8,33 +8,20 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from host_tests.device import Answer
-from host_tests.httpd_board import HttpdBoard, get, leaves_nothing, running
-from scripts.vm import Vm
+from host_tests.httpd_board import SMALL_WINDOW_BYTES, HttpdBoard, get, leaves_nothing
 
 pytestmark = pytest.mark.vm
 
 BUFFER_BYTES = 505  # what of the connection's 512 may be filled
-SMALL_WINDOW_BYTES = 2_048
 SIZE_BYTES = 3_000
 LONG_BYTES = 40_000
 LONG = random.Random(1).randbytes(LONG_BYTES)
 DATA = LONG[:SIZE_BYTES]
 FILES = {"/www/file.bin": DATA, "/www/long.bin": LONG, "/www/empty.bin": b""}
-
-
-@pytest.fixture(scope="module")
-def started(vm: Vm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpdBoard]:
-    yield from running(vm, tmp_path_factory.mktemp("httpd"), FILES)
-
-
-@pytest.fixture
-def board(started: HttpdBoard) -> HttpdBoard:
-    return started.well()
 
 
 def ask_range(board: HttpdBoard, ranges: str, name: str = "file.bin", extra: str = "") -> Answer:

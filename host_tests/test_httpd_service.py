@@ -11,7 +11,6 @@ import http.client
 import json
 import subprocess
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,9 +18,8 @@ from pathlib import Path
 import pytest
 
 from host_tests.commands import program_path
-from host_tests.httpd_board import HttpdBoard, get, leaves_nothing, post, running
+from host_tests.httpd_board import HttpdBoard, get, leaves_nothing, post
 from host_tests.virtual_board.vm import registers as r
-from scripts.vm import Vm
 
 pytestmark = pytest.mark.vm
 
@@ -44,16 +42,6 @@ MIX = [
     (get("/big"), b"abcdef"),
     (get("/secret", "Authorization: Basic eDp5\r\n"), b"secret\n"),
 ]
-
-
-@pytest.fixture(scope="module")
-def started(vm: Vm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpdBoard]:
-    yield from running(vm, tmp_path_factory.mktemp("httpd"))
-
-
-@pytest.fixture
-def board(started: HttpdBoard) -> HttpdBoard:
-    return started.well()
 
 
 def ask_mixed(board: HttpdBoard, number: int) -> None:

@@ -81,12 +81,12 @@ def translate_traceback(text: str) -> str:
     return shrink.translate(text, device_graph.resident(device_graph.modules()), BUNDLE_STRIDE)
 
 
-def compile_text(text: str, name_on_board: str) -> bytes:
+def compile_text(text: str, name_on_board: str, flags: tuple[str, ...] = MPY_FLAGS) -> bytes:
     """Like compile_mpy, for source that is not in a file."""
     with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
         file.write(text)
         file.flush()
-        return compile_mpy(Path(file.name), name_on_board)
+        return compile_mpy(Path(file.name), name_on_board, flags)
 
 
 def _outputs() -> Iterator[tuple[str, bytes, Maker]]:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 import subprocess
 import time
 from pathlib import Path
 from types import TracebackType
 
-from host_tests.bench.client import HOST
 from host_tests.bench.tree import BENCH_DIR
+from host_tests.device import free_port
 from scripts.console import EXIT_FAULT, Problem
 from scripts.vm import Vm
 
@@ -23,12 +22,6 @@ START_TIMEOUT_S = 10.0
 
 class TooSmall(Problem):
     """The app ended before it listened, as it does when the heap is too small for it."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
 
 
 class App:

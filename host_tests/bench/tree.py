@@ -10,17 +10,16 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts import shrink
-from scripts.build import BUNDLE_STRIDE, compile_mpy
+from host_tests.httpd_parts import CORE, LIB, SELDOM, core_bundle
+from scripts.build import compile_mpy, compile_text
 from scripts.console import BUILD_DIR, CACHE_DIR, EXIT_ENVIRONMENT, ROOT, Problem
 
 BENCH_DIR = BUILD_DIR / "bench"
 APPS_DIR = Path(__file__).parent / "apps"
-LIBRARY_DIR = ROOT / "device" / "lib"
 MICRODOT = CACHE_DIR / "bench" / "microdot" / "microdot.py"
 
-CORE = ("http_request", "http_connection", "httpd")  # in load order: what a server can't do without
-NOT_SERVER = ("http_client",)
+# Cookies come with pages that ask for them; nothing of the server does.
+ON_DEMAND = tuple(name for name in SELDOM if name != "cookies")
 # As the published figures of microdot and the others: no line numbers in the byte code.
 FLAGS = ("-O3",)
 
@@ -44,22 +43,13 @@ class Sizes:
     floor_app: int
 
 
-def on_demand() -> list[str]:
-    """The server's modules that are imported when they are needed: forms, and every http_* that is not its core."""
-    found = sorted(path.stem for path in LIBRARY_DIR.glob("http_*.py"))
-    return ["forms", *(name for name in found if name not in CORE + NOT_SERVER)]
-
-
 def build(microdot: bool = True) -> Sizes:
     """Bring build/bench up to date. Without `microdot` its app is left out. Problem when it is not installed."""
     BENCH_DIR.mkdir(parents=True, exist_ok=True)
-    texts = {name: (LIBRARY_DIR / f"{name}.py").read_text() for name in (*CORE, *on_demand())}
     # Before the bundle: the compiler names the place of a mistake.
-    one_by_one = sum(len(compile_mpy(LIBRARY_DIR / f"{name}.py", f"{name}.py", FLAGS)) for name in CORE)
-    on_demand_bytes = sum(_put(name, texts[name]) for name in on_demand())
-    others = [texts[name] for name in on_demand()]
-    others.append((APPS_DIR / "app_tally.py").read_text())
-    core = _put("httpd", shrink.bundle([(name, texts[name]) for name in CORE], others, BUNDLE_STRIDE))
+    one_by_one = sum(len(compile_mpy(LIB / f"{name}.py", f"{name}.py", FLAGS)) for name in CORE)
+    on_demand_bytes = sum(_put(name, (LIB / f"{name}.py").read_text()) for name in ON_DEMAND)
+    core = _put("httpd", core_bundle([(APPS_DIR / "app_tally.py").read_text()]))
     apps = {name: _put_app(name) for name in ("tally", "floor", "bare")}
     peer = None
     if microdot:
@@ -84,10 +74,7 @@ def _put_app(name: str) -> int:
 
 def _put(name: str, text: str) -> int:
     """Compile `text` to a module of that name; the bytes of its .mpy."""
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder, f"{name}.py")
-        source.write_text(text)
-        code = compile_mpy(source, source.name, FLAGS)
+    code = compile_text(text, f"{name}.py", FLAGS)
     _write(BENCH_DIR / f"{name}.mpy", code)
     return len(code)
 
