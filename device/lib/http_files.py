@@ -18,6 +18,7 @@ _TYPES = {
 }
 _FILE = const(0x8000)  # in the mode, against a folder
 _TAIL_BYTES = const(7)  # of the buffer, which belong to the connection
+_ANSWER_MS = const(15000)  # as httpd gives to every answer
 _CRC_BYTES = const(8)  # CRC-32 and length at the end of a gzip file (RFC 1952 2.3.1)
 
 
@@ -56,7 +57,7 @@ async def send(http: "Any", folder: str, name: str, extra: str = "Cache-Control:
         http.head(status, _TYPES.get(name.rsplit(".", 1)[-1], "text/plain"), extra, end - first)
         await http.write("")
         if status != 304:
-            http.expires(15000 + size_bytes // 8)  # 8 KB a second is slow
+            http.expires(_ANSWER_MS + size_bytes // 8)  # 8 KB a second is slow
             file.seek(first)
             if await _copy(http, file, end - first):
                 raise core.CancelledError  # the file got shorter: only a cut connection tells the client

@@ -8,9 +8,9 @@ from micropython import const
 
 _BUFFER_BYTES = const(512)
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
-_MAX_LINES = const(64)  # browsers send about 15; the deadline bounds the bytes
+_MAX_LINES = const(64)  # browsers send about 15; a long one counts once for each buffer it fills
 _MAX_LENGTH_DIGITS = const(9)
-_CUT_AT = const(64)
+_CUT_AT = const(64)  # what of a header longer than the buffer stays: longer than any name of WANTED
 
 WANTED = {}  # names of the headers that are kept, by what tells them apart at a glance
 
