@@ -1,5 +1,5 @@
-"""Makes .venv and fills it with the pinned packages: `sim` for the simulator, `dev` for tests and lint as well,
-`bench` for the server that ours is compared with.
+"""Makes .venv and fills it with the pinned packages: `sim` for the simulator, `board` for the commands that talk to a
+board, `dev` for tests and lint as well, `bench` for the server that ours is compared with.
 
 Runs on the system's Python before anything is installed, so it imports the standard library only (and not even
 scripts.console's neighbours). Quiet, once per change of the pins, no root, nothing outside the checkout.
@@ -23,9 +23,12 @@ from scripts.console import CACHE_DIR, EXIT_ENVIRONMENT, EXIT_USAGE, Problem  # 
 VENV = ROOT / ".venv"
 LEVELS = {
     "sim": ("requirements.txt",),
-    "dev": ("requirements-dev.txt", "requirements.txt", "requirements-typings.txt"),
+    "board": ("requirements-board.txt", "requirements.txt"),
+    "dev": ("requirements-dev.txt", "requirements-board.txt", "requirements.txt", "requirements-typings.txt"),
     "bench": ("requirements.txt", "requirements-bench.txt"),
 }
+# Levels that are reached as well when one is: their pins are among its own.
+INCLUDES = {"sim": ("sim",), "dev": ("sim", "board", "dev")}
 # What must not get into the venv, by level: where it goes, the pins, what it is.
 APART = {
     "dev": (CACHE_DIR / "typings", "requirements-typings.txt", "the firmware's type stubs"),
@@ -94,7 +97,7 @@ def set_up(level: str) -> None:
             print(f"setting up .venv ({level}, once)...", file=sys.stderr)
             make_venv()
             install(level)
-            for done in ("sim", level):  # what the tests need includes what the simulator needs
+            for done in INCLUDES.get(level, ("sim", level)):
                 (VENV / f"{done}.stamp").write_text(fingerprint(done))
 
 
