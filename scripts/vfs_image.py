@@ -18,7 +18,17 @@ from scripts.console import Problem
 
 BLOCK_SIZE_BYTES = 4096
 # What a deploy puts on the board and may remove again; everything else belongs to the person or the app.
-DEPLOYED_TOP_LEVEL = ("main.py", "config.mpy", "config.py", "manifest.json", "lib", "app", "www")
+DEPLOYED_TOP_LEVEL = (
+    "main.py",
+    "tally.mpy",
+    "tally.py",
+    "config.mpy",
+    "config.py",
+    "manifest.json",
+    "lib",
+    "app",
+    "www",
+)
 
 
 class _FlashContext(UserContext):
@@ -106,8 +116,10 @@ def _deployed_files(fs: LittleFS) -> Iterator[str]:
 
 
 def sync_tree(fs: LittleFS, tree: Path) -> tuple[int, int]:
-    """Make the deployed files equal to `tree`; settings and data stay. Returns (written, removed)."""
-    wanted = {"/" + p.relative_to(tree).as_posix(): p for p in tree.rglob("*") if p.is_file()}
+    """Make the deployed files equal to `tree`; settings and data stay. Returns (written, removed).
+
+    In the order of their names, so that equal trees on equal flash give equal flash."""
+    wanted = {"/" + p.relative_to(tree).as_posix(): p for p in sorted(tree.rglob("*")) if p.is_file()}
     stale = [path for path in _deployed_files(fs) if path not in wanted]
     for path in stale:
         fs.remove(path)
