@@ -13,15 +13,18 @@ import pytest
 from scripts.console import ROOT
 
 
-def run_command(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`python -m scripts.MODULE ARGUMENTS` with further environment variables; at most 60 s."""
+def run_command(
+    module: str, *arguments: str, timeout_s: float = 60, answer: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """`python -m scripts.MODULE ARGUMENTS` with further environment variables and `answer` on its stdin."""
     return subprocess.run(
         [sys.executable, "-m", f"scripts.{module}", *arguments],
         cwd=ROOT,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        input=answer,
+        timeout=timeout_s,
         check=False,
     )
 

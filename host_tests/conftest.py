@@ -21,7 +21,14 @@ if "micropython" not in sys.modules:
 
 from host_tests.device import Device  # noqa: E402
 from host_tests.httpd_board import HttpdBoard, running  # noqa: E402
+from host_tests.serial_device import SerialDevice  # noqa: E402
 from scripts.vm import Vm, find_vm  # noqa: E402
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make test-board`: the board that the journey is made on, instead of the virtual one."""
+    for name in ("--port", "--esptool-args", "--firmware"):
+        parser.addoption(name, default="", help="see make test-board")
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +46,20 @@ def make_device(vm: Vm, tmp_path: Path) -> Iterator[Callable[..., Device]]:
         device = Device(vm, tmp_path / f"board{len(made)}", **options)  # type: ignore[arg-type]
         made.append(device)
         return device
+
+    yield make
+    for device in made:
+        device.close()
+
+
+@pytest.fixture
+def make_serial(vm: Vm, tmp_path: Path) -> Iterator[Callable[..., SerialDevice]]:
+    """Factory of virtual boards on serial ports."""
+    made: list[SerialDevice] = []
+
+    def make(**options: object) -> SerialDevice:
+        made.append(SerialDevice(vm, tmp_path / f"serial{len(made)}", **options))  # type: ignore[arg-type]
+        return made[-1]
 
     yield make
     for device in made:

@@ -10,7 +10,7 @@ import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from host_tests.virtual_board.board import VirtualBoard
 from host_tests.virtual_board.state import BoardState
@@ -75,14 +75,23 @@ def _read_body(stream: BinaryIO, headers: dict[str, str]) -> bytes:
 class Device:
     """`board` is the chip, `collector` the other end. `start()` returns when the pages answer."""
 
-    def __init__(self, vm: Vm, folder: Path, heap: str = "64k", settings: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        vm: Vm,
+        folder: Path,
+        heap: str = "64k",
+        settings: dict[str, Any] | None = None,
+        has: Literal["app", "firmware", "nothing"] = "app",
+    ) -> None:
+        """`has`: what is in the flash, the application and its settings, MicroPython alone, or nothing at all."""
         self.port = free_port()
         self.collector_port = free_port()
         self.folder = folder
-        self.state = BoardState(folder)
+        self.state = BoardState(folder, blank=has == "nothing")
         self.db = folder / "collector.sqlite"
         self.collector: Collector | None = None
-        sim.install(self.state.flash_path, self.collector_port)
+        if has == "app":
+            sim.install(self.state.flash_path, self.collector_port)
         if settings:
             self.write_settings({**self.read_settings(), **settings})
         sim.set_world(self.state, sim.parser().parse_args(["--port", str(self.port)]))

@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from host_tests.virtual_board.board import VirtualBoard, build_fakes
+from host_tests.virtual_board.board import VirtualBoard
+from host_tests.virtual_board.fakes import build_fakes
 from host_tests.virtual_board.state import BoardState
 from host_tests.virtual_board.vm import _names
 from host_tests.virtual_board.vm import registers as r

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from host_tests.virtual_board.board import FAKES_DIR
+from host_tests.virtual_board.fakes import FAKES_DIR
 from scripts.console import ROOT
 
 TYPINGS = ROOT / ".cache" / "typings"
 
-FAKES = {name: name for name in "machine network esp32 ntptime time socket select errno os".split()}
+FAKES = {name: name for name in "machine network esp esp32 ntptime time socket select errno os".split()}
 FAKES["gc"] = "_gc"  # boot installs it under that name: a file can't shadow the built-in
 
 FACTORIES = {"network.WLAN": "_WLAN"}

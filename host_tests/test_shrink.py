@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from host_tests.virtual_board.board import build_fakes
+from host_tests.virtual_board.fakes import build_fakes
 from host_tests.virtual_board.state import BoardState
 from scripts import device_graph, size
 from scripts.build import compile_mpy

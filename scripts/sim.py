@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -21,13 +22,17 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from host_tests.virtual_board.board import VirtualBoard, free_port
+from host_tests.virtual_board.board import VirtualBoard
+from host_tests.virtual_board.pty_port import PtyPort
+from host_tests.virtual_board.serial_board import SerialBoard
+from host_tests.virtual_board.stand_in import stand_in_image
 from host_tests.virtual_board.state import BoardState
 from host_tests.virtual_board.vm import registers as r
 from scripts import console, vfs_image
 from scripts.build import build, translate_traceback
 from scripts.collector import Collector
-from scripts.console import EXIT_FAULT, EXIT_OK, EXIT_USAGE, Problem, stop_on_signals
+from scripts.console import BUILD_DIR, EXIT_ENVIRONMENT, EXIT_FAULT, EXIT_OK, EXIT_USAGE, Problem, stop_on_signals
+from scripts.firmware import sha256_of
 from scripts.vm import find_vm
 
 SSID = "tally-sim"
@@ -58,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--collector-port", type=parse_port, default=8081, help="COLLECTOR_PORT")
     p.add_argument("--heap", type=parse_heap, default=parse_heap("64k"), help="HEAP")
     p.add_argument("--state", help="STATE: folder kept between runs (default: a fresh one)")
+    p.add_argument("--serial", metavar="PATH", help="an empty board with its serial port there, to flash and deploy")
     faults = p.add_argument_group("the world and its faults (ARGS)")
     for name, what in (
         ("no-wifi", "the access point is gone"),
@@ -193,24 +199,65 @@ def say(line: str) -> None:
     print(translate_traceback(line), flush=True)
 
 
+def check_free_port(port: int, what: str, way_out: str) -> None:
+    """Raise a Problem when a port of 127.0.0.1 is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise Problem(
+                f"port {port} for the {what} is in use on this computer. "
+                f"Stop what uses it or choose another: {way_out}",
+                EXIT_ENVIRONMENT,
+            ) from error
+
+
 def simulate(args: argparse.Namespace) -> int:
     vm = find_vm()
     say(vm.line())
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(state_folder(args.state))
-        free_port(args.port, "board's pages", "make sim SIM_PORT=8090")
+        check_free_port(args.port, "board's pages", "make sim SIM_PORT=8090")
         if not args.no_collector:
-            free_port(args.collector_port, "collector", "make sim COLLECTOR_PORT=8091")
+            check_free_port(args.collector_port, "collector", "make sim COLLECTOR_PORT=8091")
             db = folder / "collector.sqlite" if args.state else None
             stack.enter_context(Collector(args.collector_port, db))
-        state = BoardState(folder)
+        state = BoardState(folder, blank=bool(args.serial))
         stack.callback(state.close)
-        install(state.flash_path, None if args.blank else args.collector_port)
         set_world(state, args)
         board = VirtualBoard(vm, state, args.heap, say)
+        if args.serial:
+            return serve_port(board, Path(args.serial), stack)
+        install(state.flash_path, None if args.blank else args.collector_port)
         stack.callback(board.stop)
         board.start()
         return serve(board, args)
+
+
+def serve_port(board: VirtualBoard, port: Path, stack: contextlib.ExitStack) -> int:
+    """Put the board at a serial port and say how to bring it to life; until Ctrl-C."""
+    if port.exists() and not port.is_symlink():
+        raise Problem(f"{port} exists. Name a path for the board's port that is free.", EXIT_USAGE)
+    serial = SerialBoard(board)
+    stack.callback(serial.close)
+    try:
+        pty = PtyPort(serial, port)
+    except OSError as error:
+        raise Problem(f"no port can be made at {port} ({error.strerror}). Name another path.", EXIT_USAGE) from error
+    stack.callback(pty.close)
+    board.wait_for_room = pty.wait_for_room
+    image = BUILD_DIR / "stand-in.bin"
+    image.parent.mkdir(exist_ok=True)
+    image.write_bytes(stand_in_image())
+    firmware = f"FIRMWARE={os.path.relpath(image)} FIRMWARE_SHA256={sha256_of(image.read_bytes())}"
+    say(f"SERIAL port={port}")
+    say(f'  make flash PORT={port} ESPTOOL_ARGS="--before no-reset --after no-reset" {firmware}')
+    say(f"  make deploy PORT={port}")
+    say(f"  make provision PORT={port} SSID={SSID} PASSWORD={PASSWORD}")
+    serial.power_on()
+    while True:
+        time.sleep(1)
 
 
 def serve(board: VirtualBoard, args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from host_tests.virtual_board.board import build_fakes
+from host_tests.virtual_board.fakes import build_fakes
 from host_tests.virtual_board.state import BoardState
 from host_tests.virtual_board.vm import _names
 from scripts import console, device_graph

@@ -1,44 +1,32 @@
 """The owner of a virtual board: starts the VM, restarts it on reset, bites when the watchdog is not fed.
 
-Owns processes and the serial log. What survives is in `state`; what the chip does is in `vm/`. A `VirtualBoard` is
-used by `make sim` and by the tests alike; it never sends a signal to a process it did not start.
+Owns processes and the log. What survives is in `state`; what the chip does is in `vm/`; the REPL is `console`. A
+`VirtualBoard` is used by `make sim` and by the tests alike; it never sends a signal to a process it did not start.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
-import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
+from host_tests.virtual_board.console import Console
+from host_tests.virtual_board.fakes import FAKES_BUILD_DIR, build_fakes
+from host_tests.virtual_board.rom_boot import NoBoot, find_firmware
 from host_tests.virtual_board.state import BoardState
 from host_tests.virtual_board.vm import registers as r
-from scripts.build import compile_mpy
-from scripts.console import BUILD_DIR, EXIT_ENVIRONMENT, Problem
 from scripts.vm import Vm
 
-FAKES_DIR = Path(__file__).parent / "vm"
-FAKES_BUILD_DIR = BUILD_DIR / "board"
 DEFAULT_HEAP_BYTES = 64 * 1024
 _FIRST_GUESS_FAKES_BYTES = 48 * 1024
 _MOST_CALIBRATIONS = 5
-
-
-def build_fakes() -> Path:
-    """Compile the chip's fakes to build/board. Returns that folder."""
-    FAKES_BUILD_DIR.mkdir(parents=True, exist_ok=True)
-    for source in FAKES_DIR.glob("*.py"):
-        target = FAKES_BUILD_DIR / (source.stem + ".mpy")
-        if not target.exists() or target.stat().st_mtime <= source.stat().st_mtime:
-            partial = target.with_suffix(f".{os.getpid()}")  # two test runs may build at the same time
-            partial.write_bytes(compile_mpy(source, "virtual_board/" + source.name))
-            partial.replace(target)
-    return FAKES_BUILD_DIR
+_UART_BYTES = 4096  # of output may be under way, then print() waits
+_BETWEEN_INTERRUPTS_S = 0.1  # the VM ends itself when a second SIGINT finds the first one unseen
 
 
 def app_heap_bytes(heap_bytes: int) -> int:
@@ -68,6 +56,12 @@ class VirtualBoard:
         self._on = False
         self._vm_heap_bytes = heap_bytes + 33 * (state[r.FAKES_BYTES] or _FIRST_GUESS_FAKES_BYTES) // 32
         self._calibrations = 0
+        self._interrupt_wanted = False
+        self._woken = threading.Event()
+        self._soft = False  # the next boot comes from a soft reset
+        self.console = Console(self, self._add_line)
+        self.skip_at_boot_ms = 0  # of its sleep after each reset: the grace period, joining the network
+        self.wait_for_room: Callable[[], None] = lambda: None  # a serial port takes no more than the host reads
 
     # --- power ----------------------------------------------------------------------------------
 
@@ -95,16 +89,35 @@ class VirtualBoard:
 
     def press_reset(self) -> None:
         """The RESET button: like a power cycle, but RTC memory survives."""
-        self.state[r.RESET_CAUSE] = 2
+        self._reset(2)
+
+    def _reset(self, cause: int) -> None:
+        self.state[r.RESET_CAUSE] = cause
         self.state[r.STATE] = r.STATE_RESET
         self._kill()
 
+    # --- the console's side ---------------------------------------------------------------------
+
     def interrupt(self) -> None:
-        """Ctrl-C on the serial console."""
-        if self._process:
-            self._process.send_signal(signal.SIGINT)
+        """Ctrl-C on the serial console: the running program gets it as soon as it can take it."""
+        self._interrupt_wanted = True
+
+    def execute(self, source: bytes, single: bool) -> None:
+        """Have the VM run a source; its end is a mark in the output."""
+        frame = (b"1" if single else b"x") + len(source).to_bytes(4, "little") + source
+        assert self._process and self._process.stdin
+        try:
+            self._process.stdin.write(frame)
+            self._process.stdin.flush()
+        except OSError:
+            pass  # a reset came first
+
+    def soft_reset(self) -> None:
+        """Ctrl-D at the prompt."""
+        self._reset(5)
 
     def _kill(self) -> None:
+        self._woken.set()
         if self._process and self._process.poll() is None:
             self._process.kill()
 
@@ -136,10 +149,21 @@ class VirtualBoard:
 
     def _one_boot(self) -> int:
         """Run the VM until it ends; returns the STATE word it left behind."""
-        self.state.prepare_boot(app_heap_bytes(self.heap_bytes) if self.vm.word_bits == 32 else 0)
+        soft, self._soft = self._soft, False
+        try:
+            firmware = find_firmware(self.state.flash_path.read_bytes())
+        except NoBoot as reason:
+            return self._wait_for_firmware(str(reason))
+        self.state.prepare_boot(app_heap_bytes(self.heap_bytes) if self.vm.word_bits == 32 else 0, soft)
+        self.state.put_text(r.FIRMWARE_TEXT, f"{firmware.release};{firmware.version};{firmware.chip}")
+        self._interrupt_wanted = False
+        self.console.boot(firmware.banner, soft)
+        self.state[r.RUN_MAIN] = self.console.friendly
+        if self.skip_at_boot_ms:
+            self._skip(self.skip_at_boot_ms)
         self._process = subprocess.Popen(
             [*self.vm.argv, "-X", f"heapsize={self._heap_option()}", "-c", "import boot"],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=self._environment(),
@@ -149,13 +173,27 @@ class VirtualBoard:
         watch.start()
         if not self._on:  # stop() may have run before there was a process to kill
             self._kill()
-        self._read_serial(self._process)
+        self._read_output(self._process)
         self._process.wait()
+        self._process.stdin.close()  # type: ignore[union-attr]
         watch.join()
         state = self.state[r.STATE]
         if state == r.STATE_RESET:
+            self._soft = self.state[r.RESET_CAUSE] == 5
             self._note(self._reset_reason())
+        elif state == r.STATE_CALIBRATE:
+            self._soft = soft
         return state
+
+    def _wait_for_firmware(self, why: str) -> int:
+        """The boot ROM's endless loop. Returns at a reset or when the power goes."""
+        self.state[r.STATE] = r.STATE_OFF
+        self.console.boot("")
+        self._woken.clear()
+        while self._on and self.state[r.STATE] != r.STATE_RESET:
+            self.console.say(why)
+            self._woken.wait(10)
+        return self.state[r.STATE]
 
     def _heap_option(self) -> int:
         return self._vm_heap_bytes if self.vm.word_bits == 32 else 3 * self._vm_heap_bytes
@@ -180,19 +218,28 @@ class VirtualBoard:
         return causes.get(self.state[r.RESET_CAUSE], "reset")
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        next_interrupt_s = 0.0
         while process.poll() is None:
             if self.state.watchdog_expired():
-                self.state[r.RESET_CAUSE] = 3
-                self.state[r.STATE] = r.STATE_RESET
-                process.kill()
+                self._reset(3)
                 return
+            if not self.console.busy:
+                self._interrupt_wanted = False
+            runs = self.state[r.STATE] in (r.STATE_RUNNING, r.STATE_REPL)
+            if self._interrupt_wanted and runs and time.monotonic() > next_interrupt_s:
+                self._interrupt_wanted = False
+                next_interrupt_s = time.monotonic() + _BETWEEN_INTERRUPTS_S
+                process.send_signal(signal.SIGINT)
             time.sleep(0.02)
 
-    def _read_serial(self, process: subprocess.Popen[bytes]) -> None:
+    def _read_output(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
         with process.stdout:
-            for raw in process.stdout:
-                self._add_line(raw.decode(errors="replace").rstrip("\r\n"))
+            fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, _UART_BYTES)
+            while data := os.read(process.stdout.fileno(), _UART_BYTES):
+                self.console.from_vm(data)
+                self.wait_for_room()
+        self.console.vm_ended()
 
     def _note(self, what: str) -> None:
         with self._changed:
@@ -232,27 +279,16 @@ class VirtualBoard:
 
     def advance(self, ms: int, timeout_s: float = 60) -> None:
         """Let `ms` of the board's time pass, skipping what it sleeps through; returns when it has."""
-        self.state[r.SKIP_UNTIL] = (self.state.ticks_ms() + ms) & ((1 << 30) - 1)
-        self.state[r.SKIP_ON] = 1
+        self._skip(ms)
         deadline = time.monotonic() + timeout_s
         while self.state[r.SKIP_ON]:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the board did not get through {ms} ms in {timeout_s} s")
             time.sleep(0.002)
 
+    def _skip(self, ms: int) -> None:
+        self.state[r.SKIP_UNTIL] = (self.state.ticks_ms() + ms) & ((1 << 30) - 1)
+        self.state[r.SKIP_ON] = 1
+
     def is_on(self) -> bool:
         return self._on
-
-
-def free_port(port: int, what: str, way_out: str) -> None:
-    """Raise a Problem when a port of 127.0.0.1 is taken."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise Problem(
-                f"port {port} for the {what} is in use on this computer. "
-                f"Stop what uses it or choose another: {way_out}",
-                EXIT_ENVIRONMENT,
-            ) from error

@@ -10,9 +10,10 @@ import struct
 import time
 from pathlib import Path
 
+from host_tests.virtual_board.stand_in import stand_in_image
 from host_tests.virtual_board.vm import registers as r
-from scripts import partitions
 from scripts.console import EXIT_USAGE, Problem
+from scripts.firmware import patched
 
 EPOCH_2000_S = 946684800
 _TICKS_MASK = (1 << 30) - 1
@@ -27,12 +28,13 @@ def monotonic_ms() -> int:
 class BoardState:
     """Flash and shared words of one board in one folder. Words are unsigned 32-bit, little-endian."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, blank: bool = False) -> None:
+        """A new folder holds a flashed board without files, or one as it leaves the factory if `blank`."""
         self.folder = folder
         self.flash_path = folder / "flash.bin"
         self.board_path = folder / "board.bin"
         folder.mkdir(parents=True, exist_ok=True)
-        self._prepare_flash()
+        self._prepare_flash(blank)
         if not self.board_path.exists():
             self.board_path.write_bytes(b"\0" * r.SIZE_BYTES)
         if self.board_path.stat().st_size != r.SIZE_BYTES:
@@ -45,12 +47,10 @@ class BoardState:
         self._words.close()
         self._file.close()
 
-    def _prepare_flash(self) -> None:
+    def _prepare_flash(self, blank: bool) -> None:
         if not self.flash_path.exists():
-            flash = bytearray(b"\xff" * r.FLASH_SIZE_BYTES)
-            table = partitions.to_bytes(partitions.read_csv())
-            flash[partitions.TABLE_OFFSET : partitions.TABLE_OFFSET + len(table)] = table
-            self.flash_path.write_bytes(flash)
+            image = b"" if blank else patched(stand_in_image())
+            self.flash_path.write_bytes(image.ljust(r.FLASH_SIZE_BYTES, b"\xff"))
         if self.flash_path.stat().st_size != r.FLASH_SIZE_BYTES:
             raise _broken(self.flash_path, "is not 4 MB long")
 
@@ -101,16 +101,18 @@ class BoardState:
         self.set_clock(r.RTC, 0)
         self[r.RESET_CAUSE] = 1
 
-    def prepare_boot(self, heap_bytes: int) -> None:
-        """What any reset clears: radio, sockets, watchdog.
+    def prepare_boot(self, heap_bytes: int, soft: bool = False) -> None:
+        """What any reset clears: sockets; unless it is a soft one also radio, watchdog and ticks.
 
         Ticks do not start at 0 but at the host's uptime: asyncio's C half stamps new tasks with the VM's own ticks,
         so the board's may only be ahead of them, by less than half their period of 12 days.
         """
-        for word in (r.LINK, r.SOCKETS_OPEN, r.IDF_WLAN, r.WDT_TIMEOUT_MS, r.SKIP_ON, r.STATE):
+        for word in (r.SOCKETS_OPEN, r.SKIP_ON, r.STATE):
             self[word] = 0
+        if not soft:
+            for word in (r.LINK, r.IDF_WLAN, r.WDT_TIMEOUT_MS, r.TICKS_OFFSET):
+                self[word] = 0
         self[r.HEAP_BYTES] = heap_bytes
-        self[r.TICKS_OFFSET] = 0
 
     def watchdog_expired(self) -> bool:
         timeout_ms = self[r.WDT_TIMEOUT_MS]

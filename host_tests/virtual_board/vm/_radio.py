@@ -23,9 +23,9 @@ _RETRY_SHOWS_ERROR_MS = 600
 
 class Station:
     def __init__(self):
-        self.started = False
-        self.ssid = None
-        self.password = None
+        self.started = bool(words[r.LINK])  # a soft reset leaves the driver alone
+        self.ssid = _board.text(r.SSID_TEXT) if self.started else None
+        self.password = _board.text(r.PASSWORD_TEXT) if self.started else None
         self.since = 0
         self.blocked = False
 

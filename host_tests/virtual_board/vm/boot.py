@@ -1,8 +1,12 @@
-"""Power-on of the virtual board: installs the fakes, mounts the flash, runs main.py, stays at the "REPL".
+"""Power-on of the virtual board: installs the fakes, mounts the flash, runs boot.py and main.py, then what the REPL says.
 
 Run as `micropython -X heapsize=N -c "import boot"` by the host, which set N so that, with the fakes
 resident, the application has HEAP_BYTES. When that does not come out (the fakes changed), it says what it has in
 HEAP_HAVE_BYTES and stops; the host starts it again with the difference.
+
+The REPL's protocol is the host's (raw_repl.py); here its sources are executed. They come on stdin as frames: one byte
+for the kind ("x" a program, "1" an interactive line), four for the length, little-endian, then the text. On stdout IDLE marks
+the first prompt, and DONE, the traceback if there is one, and END the end of a source.
 """
 
 import gc
@@ -19,20 +23,45 @@ _CALIBRATION_SLACK_BYTES = 48
 
 def _install():
     import _gc
-    import errno, machine, network, esp32, ntptime, os, select, socket, time  # noqa: E401,F401
+    import errno, machine, network, esp, esp32, ntptime, os, select, socket, time  # noqa: E401,F401
 
     sys.modules["gc"] = _gc
 
 
+_BLANK_BYTES = 4096
+_BOOT_PY = "# This file is executed on every boot (including wake-boot from deepsleep)\n"
+
+
 def _mount():
+    """As the frozen _boot.py: mount vfs; format a blank one; say so for ever when it is neither."""
     import os
     from esp32 import Partition
 
     os.umount("/")
-    partition = Partition.find(Partition.TYPE_DATA, label="vfs")[0]
-    os.mount(os.VfsLfs2(partition), "/")
+    found = Partition.find(Partition.TYPE_DATA, label="vfs")
+    if not found:
+        return
+    try:
+        os.mount(os.VfsLfs2(found[0]), "/")
+    except OSError:
+        _format(os, found[0])
     os.chdir("/")
     sys.path[:] = ["", ".frozen", "/lib"]
+
+
+def _format(os, partition):
+    import time
+
+    first = bytearray(_BLANK_BYTES)
+    partition.readblocks(0, first)
+    while any(byte != 0xFF for byte in first):
+        print("The filesystem starting at sector 0 with size %d sectors appears to be corrupted." % partition.ioctl(4))
+        time.sleep_ms(3000)
+    print("Performing initial setup")
+    os.VfsLfs2.mkfs(partition)
+    os.mount(os.VfsLfs2(partition), "/")
+    with open("/boot.py", "w") as file:
+        file.write(_BOOT_PY)
 
 
 _ballast = []
@@ -51,25 +80,77 @@ def _calibrate():
         _board.halt(r.STATE_CALIBRATE)
 
 
-def _run():
+_globals = {"__name__": "__main__"}
+
+
+def _run(path):
+    """Run a file as the firmware does at boot; False when it did not end well."""
     try:
-        execfile("/main.py", {"__name__": "__main__"})
+        execfile(path, _globals)
+        return True
     except SystemExit:
         import machine
 
         machine.soft_reset()
     except BaseException as error:
         sys.print_exception(error)
+    return False
+
+
+def _programs():
+    """boot.py, then main.py unless boot.py failed or a soft reset came from the raw REPL."""
+    import os
+
+    files = os.listdir("/")
+    good = "boot.py" not in files or _run("/boot.py")
+    if good and words[r.RUN_MAIN] and "main.py" in files:
+        _run("/main.py")
+
+
+def _read_frame():
+    kind = sys.stdin.buffer.read(1)
+    if not kind:  # nobody holds the other end any more
+        _board.halt(r.STATE_OFF)
+    size_bytes = int.from_bytes(sys.stdin.buffer.read(4), "little")
+    return kind, str(sys.stdin.buffer.read(size_bytes), "utf-8")
+
+
+def _execute(kind, source):
+    """The exception that ended the source, or None."""
+    try:
+        exec(compile(source, "<stdin>", "single" if kind == b"1" else "exec"), _globals)
+    except SystemExit:
+        import machine
+
+        machine.soft_reset()
+    except BaseException as error:
+        return error
+
+
+def _serve(poll):
+    """Wait for a source, run it, report."""
+    import time
+
+    while not poll.poll(20):
+        if words[r.SKIP_ON]:
+            time.sleep_ms(20)
+    error = _execute(*_read_frame())
+    print(r.REPL_DONE, end="")
+    if error is not None:
+        sys.print_exception(error)
+    print(r.REPL_END, end="")
 
 
 def _repl():
-    import time
+    import uselect
 
+    poll = uselect.poll()
+    poll.register(sys.stdin, uselect.POLLIN)
     words[r.STATE] = r.STATE_REPL
-    print("MicroPython v1.24.1 on 2024-11-29; ESP32C3 module with ESP32C3 (virtual)\r\n>>> ", end="")
+    print(r.REPL_IDLE, end="")
     while True:
         try:
-            time.sleep_ms(100)
+            _serve(poll)
         except KeyboardInterrupt:
             pass
 
@@ -78,5 +159,8 @@ _install()
 _mount()
 _calibrate()
 words[r.STATE] = r.STATE_RUNNING
-_run()
+try:
+    _programs()
+except KeyboardInterrupt:
+    pass
 _repl()

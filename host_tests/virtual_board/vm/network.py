@@ -21,6 +21,7 @@ STAT_NO_AP_FOUND_IN_AUTHMODE_THRESHOLD = 211
 STAT_NO_AP_FOUND_IN_RSSI_THRESHOLD = 212
 
 _SCAN_MS = 2500
+_ACTIVE_BYTES = 38324  # of the IDF heap, once active
 _MAX_HOSTNAME = 32
 _names = {"hostname": "mpy-esp32c3", "country": "XX"}
 _STA_PARAMS = ("ssid", "essid", "channel", "reconnects", "txpower", "pm", "mac", "protocol")
@@ -49,10 +50,15 @@ def _rssi():
     return value - (1 << 32) if value >= 1 << 31 else value
 
 
+def _was_active():
+    """True when the driver was started before a soft reset, which does not stop it."""
+    return _words[_r.IDF_WLAN] >= _ACTIVE_BYTES
+
+
 class _WLAN:
     def __init__(self, interface_id):
         self._ap = interface_id == AP_IF
-        self._active = False
+        self._active = not self._ap and _was_active()
         self._config = {"reconnects": -1, "txpower": 20.0, "pm": 1, "channel": 0}
         if self._ap:
             self._config = {"ssid": "ESP_0C3F01", "security": 0, "channel": 1, "key": ""}
@@ -64,7 +70,7 @@ class _WLAN:
             return self._active
         self._active = bool(is_active)
         if self._active:
-            _words[_r.IDF_WLAN] = max(_words[_r.IDF_WLAN], 38324)
+            _words[_r.IDF_WLAN] = max(_words[_r.IDF_WLAN], _ACTIVE_BYTES)
         elif not self._ap:
             _radio.station.disconnect()
         return self._active

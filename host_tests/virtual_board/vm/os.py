@@ -2,6 +2,8 @@
 
 from collections import namedtuple as _namedtuple
 
+import _board
+import registers as _r
 from uos import (  # noqa: F401
     VfsFat,
     VfsLfs2,
@@ -25,7 +27,8 @@ _Uname = _namedtuple("uname", ("sysname", "nodename", "release", "version", "mac
 
 
 def uname():
-    return _Uname("esp32", "esp32", "1.24.1", "v1.24.1 on 2024-11-29", "ESP32C3 module with ESP32C3")
+    release, version, chip = _board.text(_r.FIRMWARE_TEXT).split(";")
+    return _Uname("esp32", "esp32", release, version, chip)
 
 
 def sync():

@@ -21,6 +21,7 @@ TICK_MS = 5
 RTC = 6
 NTP = 9
 SKIPPED_MS = 12
+RUN_MAIN = 13  # 0: a soft reset from the raw REPL, which leaves main.py out
 
 # Life of the chip.
 STATE = 16
@@ -69,7 +70,13 @@ SSID_TEXT = BASE + 0x100
 PASSWORD_TEXT = BASE + 0x140
 TEXT_SIZE_BYTES = 64
 UNIQUE_ID = BASE + 0x180
+FIRMWARE_TEXT = BASE + 0x1C0  # release;version;chip of the firmware in flash
 
 RTC_MEMORY = BASE + 0x800
 RTC_MEMORY_LEN = 511
 RTC_MEMORY_SIZE_BYTES = 2048
+
+# Marks in what the VM prints, taken out again by the host.
+REPL_IDLE = "\0idle\0"
+REPL_DONE = "\0done\0"
+REPL_END = "\0end\0"
