@@ -6,6 +6,7 @@ Must not know any single command.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -31,6 +32,11 @@ class Problem(Exception):
     def __init__(self, message: str, exit_code: int = EXIT_FAULT) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def shown(path: Path) -> str:
+    """A path as a person in this folder would type it."""
+    return os.path.relpath(path)
 
 
 def stop_on_signals() -> None:
