@@ -22,6 +22,24 @@ def crashes() -> tuple:
     return (count, first_s) if 0 <= time() - first_s < 300 else (0, time())
 
 
+def finish_deploy() -> None:
+    """Put a committed deploy in place, see lib/install, and start over with it."""
+    import os
+
+    try:
+        if "next" in os.listdir():
+            staged = os.listdir("next")
+            if "commit" in staged:
+                import install
+
+                if install.apply():
+                    machine.reset()
+            elif not staged:
+                os.rmdir("next")  # cut off at the last step
+    except Exception as error:
+        print("deploy not finished:", repr(error))
+
+
 async def run(rescue: bool) -> None:
     import tally  # noqa: F401  # type: ignore  (all that stays loaded, made by the build: app.* and the libraries)
     from app import health, site
@@ -38,6 +56,7 @@ def main() -> None:
     if rescue:
         print("rescue mode after 3 crashes: no sampling, no telemetry")
     sleep_ms(GRACE_MS)
+    finish_deploy()
     import asyncio
 
     asyncio.run(run(rescue))

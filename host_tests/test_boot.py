@@ -131,7 +131,7 @@ def test_a_wrong_password_is_said_in_words(make_device: Callable[..., Device]) -
 
 def test_a_board_without_a_network_says_what_to_do_once(make_device: Callable[..., Device]) -> None:
     device = make_device(settings={"wifi_ssid": ""})
-    device.start(until="no network is set: put WIFI_SSID into config.py")
+    device.start(until="no network is set: make provision SSID=")
     device.advance(10 * MINUTE_MS)
     assert device.log().count("no network is set") == 1
     assert device.board.resets == []

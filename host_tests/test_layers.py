@@ -107,7 +107,8 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 def test_no_bare_except_and_a_broad_one_only_at_a_task_boundary() -> None:
-    allowed = {"main": 2, "app.health": 1, "httpd": 1}
+    # main: two where a crash is noted, one where a deploy that can't be finished must not keep the board from booting
+    allowed = {"main": 3, "app.health": 1, "httpd": 1}
     for name, module in MODULES.items():
         handlers = [n for n in ast.walk(ast.parse(module.path.read_text())) if isinstance(n, ast.ExceptHandler)]
         assert all(h.type for h in handlers), name

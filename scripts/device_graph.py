@@ -24,6 +24,7 @@ ON_DEMAND = (
     "http_events",
     "http_files",
     "http_listen",
+    "install",
     "timing",
     "config",
 )

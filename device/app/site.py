@@ -20,7 +20,8 @@ ROUTES = {
     "/icon.svg": "static",
 }
 _SELDOM = (
-    " app.web app.compose app.settings cookies forms http_errors http_events http_files http_listen timing config "
+    " app.web app.compose app.settings cookies forms http_errors http_events http_files http_listen"
+    " install timing config "
 )
 
 device = ""

@@ -6,7 +6,7 @@ Imported for that and dropped again. Never puts the password into a log line.
 import asyncio
 from os import urandom
 
-from app import log
+from app import log, site
 from app.web.words import wifi_failure
 from timing import backoff_ms
 
@@ -22,12 +22,15 @@ _PM_NONE = 0  # modem sleep, the default, adds 100 ms and more to each answer
 async def join(wifi: "Any", beat: "Any") -> None:
     """Try for 20 s. Sets wifi.ip on success; else says why and sleeps for the backoff."""
     ssid = wifi.settings["wifi_ssid"]
-    why = await _try(wifi, ssid, beat) if ssid else "no network is set: put WIFI_SSID into config.py, deploy"
+    why = await _try(wifi, ssid, beat) if ssid else "no network is set: make provision SSID=..."
     if not why:
         wifi.failures = 0
         wifi.ip = wifi.wlan.ifconfig()[0]
         wifi.state = "connected"
         log.info("wifi", "connected ip=%s rssi=%d", wifi.ip, wifi.wlan.status("rssi"))
+        if site.server.free:  # it listens; `make deploy` waits for this line
+            port = wifi.settings["web_port"]
+            log.info("web", "up at http://%s%s/", wifi.ip, "" if port == 80 else ":%d" % port)
         return
     wifi.failures += 1
     if wifi.state != why or ssid:
