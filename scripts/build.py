@@ -158,15 +158,17 @@ def app_version() -> str:
     raise Problem('device/app/board.py has no line APP_VERSION = "..."; put it back')
 
 
-def _manifest(names: list[str]) -> dict:
+def manifest_text(tree: Path, names: list[str]) -> str:
+    """The manifest of the files `names` of a tree, as it lies on the board: hash and size of each."""
     files = {}
     for name in names:
-        content = (DEVICE_BUILD_DIR / name).read_bytes()
+        content = (tree / name).read_bytes()
         files["/" + name] = {
             "sha256": hashlib.sha256(content).hexdigest(),
             "size_bytes": len(content),
         }
-    return {"version": MANIFEST_VERSION, "app": app_version(), "files": files}
+    manifest = {"version": MANIFEST_VERSION, "app": app_version(), "files": files}
+    return json.dumps(manifest, indent=1, sort_keys=True) + "\n"
 
 
 def build() -> tuple[Path, int]:
@@ -176,7 +178,7 @@ def build() -> tuple[Path, int]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         names, made = _make_all()
         made += _remove_stale({*names, MANIFEST_NAME})
-        manifest = json.dumps(_manifest(names), indent=1, sort_keys=True) + "\n"
+        manifest = manifest_text(DEVICE_BUILD_DIR, names)
         target = DEVICE_BUILD_DIR / MANIFEST_NAME
         if not target.exists() or target.read_text() != manifest:
             target.write_text(manifest)

@@ -1,0 +1,194 @@
+"""`make deploy`: makes the application on the board equal to build/device, and starts it.
+
+Owns what is sent and removed and in which order: changed files are staged beside the old ones, checked by hash on the
+board, and committed by one rename; device/lib/install.py then puts them in place, here or at the next boot. So a board
+runs the old or the new application, wherever a deploy is broken off. Settings and data are not touched. Must not know
+how bytes reach the board (mpremote does) nor what the files mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from scripts import console, link, monitor, tools
+from scripts.build import build
+from scripts.console import EXIT_OK, EXIT_USAGE, ROOT, Problem
+from scripts.deploy_plan import (
+    COMMIT,
+    MANIFEST_PATH,
+    NEXT,
+    BoardFile,
+    Inventory,
+    check_space,
+    files_of,
+    make_plan,
+    read_inventory,
+    staged_name,
+)
+from scripts.failures import ToolProblem
+from scripts.firmware import read_versions, sha256_of
+from scripts.link import Link
+
+ON_BOARD_DIR = ROOT / "scripts" / "on_board"
+INSTALL_PATH = ROOT / "device" / "lib" / "install.py"
+# A deploy may take longer than the application's watchdog allows, and a soft reset does not stop it. On esp32 v1.24.1
+# making it again sets its time (esp32c3 port, machine_wdt.c); the reset at the end takes it away.
+CALM_WATCHDOG = "import machine; machine.WDT(timeout=3600000)"
+INTERRUPT_TRIES = 3
+SEND_TRIES = 3
+# How mpremote ends when the board did not listen, or when the answers to its first try come during the second.
+_DEAF = ("no-repl", "time-out", "lost-connection")
+ANSWER_TIMEOUT_S = 60.0
+UP_TIMEOUT_S = 90.0
+_SLOWEST_BYTES_PER_S = 1500
+
+
+class Deploy:
+    """One deploy over one link."""
+
+    def __init__(self, board: Link, tree: Path) -> None:
+        self._link = board
+        self._tree = tree
+        manifest = (tree / MANIFEST_PATH[1:]).read_bytes()
+        self._wanted = {**files_of(manifest.decode()), MANIFEST_PATH: BoardFile(sha256_of(manifest), len(manifest))}
+        self._started_s = time.monotonic()
+
+    def run(self) -> tuple[int, int]:
+        """Bring the files over; (files sent, files removed), the manifest not counted."""
+        interrupt(self._link)
+        board = self._look()
+        plan = make_plan(board, self._old(board), self._wanted)
+        if not plan.is_empty:
+            check_space(board, plan, self._wanted)
+            self._call("begin", *plan.left_over)
+            self._send_all(plan.send)
+            self._call("commit", *plan.remove)
+            self._install()
+        return len([path for path in plan.send if path != MANIFEST_PATH]), len(plan.remove)
+
+    def _look(self) -> Inventory:
+        """The board's files, after finishing what an earlier deploy committed."""
+        board = self._inventory()
+        wanted = read_versions().image.micropython
+        if board.release != wanted:
+            raise Problem(f"the board runs MicroPython {board.release}, Tally needs {wanted}. Run: make flash")
+        if COMMIT in board.files:
+            print("finishing the deploy that was broken off", flush=True)
+            self._install()
+            board = self._inventory()
+        return board
+
+    def _inventory(self) -> Inventory:
+        script = ON_BOARD_DIR / "inventory.py"
+        return read_inventory(tools.mpremote(self._link, "run", console.shown(script), timeout_s=ANSWER_TIMEOUT_S))
+
+    def _old(self, board: Inventory) -> dict[str, BoardFile]:
+        if MANIFEST_PATH not in board.files:
+            return {}
+        return files_of(self._resume("fs", "cat", ":" + MANIFEST_PATH))
+
+    def _send_all(self, paths: list[str]) -> None:
+        total = sum(self._wanted[path].size_bytes for path in paths)
+        sent = 0
+        for number, path in enumerate(paths, 1):
+            self._send(path, self._wanted[path])
+            sent += self._wanted[path].size_bytes
+            seconds = time.monotonic() - self._started_s
+            done = f"[{number}/{len(paths)}] {sent / 1024:.1f} of {total / 1024:.1f} KB, {seconds:.0f} s"
+            print(f"{done}: {path[1:]}", flush=True)
+
+    def _send(self, path: str, file: BoardFile) -> None:
+        local = console.shown(self._tree / path[1:])
+        copy = ["fs", "cp", "-f", local, f":{NEXT}part"]
+        stage = ["exec", call("stage", staged_name(path), file.sha256)]
+        for _ in range(SEND_TRIES):
+            timeout_s = ANSWER_TIMEOUT_S + file.size_bytes / _SLOWEST_BYTES_PER_S
+            answer = self._resume(*copy, "+", *stage, timeout_s=timeout_s)
+            if answer.rstrip().endswith("staged"):
+                return
+            print(f"{path[1:]} arrived damaged, sending it again", flush=True)
+        fix = "Use a shorter or better cable, then run make deploy again: it goes on where it stopped."
+        raise Problem(f"{path[1:]} arrived damaged {SEND_TRIES} times. {fix}")
+
+    def _install(self) -> None:
+        said = self._resume("run", console.shown(INSTALL_PATH), "+", "exec", "print(apply())")
+        if not said.rstrip().endswith("True"):
+            fix = "Remove it (make repl: import os; os.remove('/next/commit')), then run make deploy again."
+            raise Problem(f"the board holds a deploy of another version of Tally that this one can't finish. {fix}")
+
+    def _call(self, function: str, *arguments: str) -> None:
+        """One of inventory.py's functions."""
+        self._resume("exec", call(function, *arguments))
+
+    def _resume(self, *command: str, timeout_s: float = ANSWER_TIMEOUT_S) -> str:
+        """Without the soft reset: what inventory.py defined is still there."""
+        return tools.mpremote(self._link, "resume", *command, timeout_s=timeout_s)
+
+
+def call(function: str, *arguments: str) -> str:
+    """Python that calls a function on the board; in double quotes, for the shell puts single ones around it."""
+    return f"{function}({', '.join(map(json.dumps, arguments))})"
+
+
+def interrupt(board: Link) -> None:
+    """Stop the application and give its watchdog an hour. An application that just looks up a name at a dead server
+    hears nothing for 14 s, longer than mpremote waits: so there is more than one try."""
+    for left in reversed(range(INTERRUPT_TRIES)):
+        try:
+            tools.mpremote(board, "resume", "exec", CALM_WATCHDOG, timeout_s=ANSWER_TIMEOUT_S)
+            return
+        except ToolProblem as problem:
+            if not left or problem.name not in _DEAF:
+                raise
+            print("no answer yet, trying again", flush=True)
+
+
+def restart(board: Link) -> None:
+    """A hard reset: unlike a soft one it runs main.py and stops the watchdog."""
+    tools.mpremote(board, "resume", "reset", timeout_s=ANSWER_TIMEOUT_S)
+
+
+def wait_until_up(board: Link, timeout_s: float = UP_TIMEOUT_S) -> str:
+    """Follow the log until the board's pages are up; their address, "" when no network is set. Problem otherwise."""
+    end = monitor.follow(board, until=monitor.STARTED, timeout_s=timeout_s)
+    if end is None:
+        fix = "Look on with: make log. Ask the board itself with: make doctor"
+        raise Problem(f"the web did not come up within {timeout_s:.0f} s. {fix}")
+    if end["crash"]:
+        raise Problem("the application crashed at its start; its log is above. Run make log to see more.")
+    return end["url"] or ""
+
+
+def deploy(args: argparse.Namespace) -> int:
+    tree = Path(args.tree) if args.tree else build()[0]
+    if not (tree / MANIFEST_PATH[1:]).is_file():
+        raise Problem(f"{tree} is not what make build makes: it has no {MANIFEST_PATH[1:]}.", EXIT_USAGE)
+    board = link.from_args(args)
+    started_s = time.monotonic()
+    sent, removed = Deploy(board, tree).run()
+    print(f"{sent} files sent, {removed} removed, {time.monotonic() - started_s:.0f} s", flush=True)
+    restart(board)
+    url = wait_until_up(board)
+    if url:
+        print(f"Tally is up: {url}")
+    else:
+        print(f"Tally runs, without a network. Next: make provision PORT={shlex.quote(board.port)} SSID=your-network")
+    return EXIT_OK
+
+
+def main(argv: list[str] | None = None) -> int:
+    p = argparse.ArgumentParser(prog="make deploy", description="Send what changed to the board and start it.")
+    link.add_arguments(p)
+    p.add_argument("--tree", default="", help="send this folder, which make build made, instead of building")
+    args = p.parse_args(argv)
+    console.stop_on_signals()
+    return console.run(lambda: deploy(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
