@@ -177,6 +177,16 @@ def test_a_soft_reset_from_the_raw_prompt_leaves_main_py_out_and_one_from_the_fr
     device.board.wait_for_line("^main ran$", after=before)
 
 
+@pytest.mark.parametrize("after_ms", range(0, 120, 10))
+def test_ctrl_c_at_any_moment_of_a_boot_leads_to_the_prompt(make_serial: MakeSerial, after_ms: int) -> None:
+    device = make_serial()
+    device.plug_in()
+    device.wait_booted()
+    time.sleep(after_ms / 1000)
+    device.serial.feed(b"\x03")
+    device.wait_at_prompt()
+
+
 # --- the application at the port ----------------------------------------------------------------
 
 

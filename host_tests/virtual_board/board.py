@@ -26,7 +26,7 @@ DEFAULT_HEAP_BYTES = 64 * 1024
 _FIRST_GUESS_FAKES_BYTES = 48 * 1024
 _MOST_CALIBRATIONS = 5
 _UART_BYTES = 4096  # of output may be under way, then print() waits
-_BETWEEN_INTERRUPTS_S = 0.1  # the VM ends itself when a second SIGINT finds the first one unseen
+_PATIENCE_S = 1  # before a program that waits for nothing gets a signal, which may hit the VM where it can't take it
 
 
 def app_heap_bytes(heap_bytes: int) -> int:
@@ -56,7 +56,7 @@ class VirtualBoard:
         self._on = False
         self._vm_heap_bytes = heap_bytes + 33 * (state[r.FAKES_BYTES] or _FIRST_GUESS_FAKES_BYTES) // 32
         self._calibrations = 0
-        self._interrupt_wanted = False
+        self._interrupted_s = 0.0
         self._woken = threading.Event()
         self._soft = False  # the next boot comes from a soft reset
         self.console = Console(self, self._add_line)
@@ -99,8 +99,9 @@ class VirtualBoard:
     # --- the console's side ---------------------------------------------------------------------
 
     def interrupt(self) -> None:
-        """Ctrl-C on the serial console: the running program gets it as soon as it can take it."""
-        self._interrupt_wanted = True
+        """Ctrl-C on the serial console: the running program gets it when it next waits for something."""
+        self._interrupted_s = time.monotonic()
+        self.state[r.INTERRUPT] = 1
 
     def execute(self, source: bytes, single: bool) -> None:
         """Have the VM run a source; its end is a mark in the output."""
@@ -156,7 +157,7 @@ class VirtualBoard:
             return self._wait_for_firmware(str(reason))
         self.state.prepare_boot(app_heap_bytes(self.heap_bytes) if self.vm.word_bits == 32 else 0, soft)
         self.state.put_text(r.FIRMWARE_TEXT, f"{firmware.release};{firmware.version};{firmware.chip}")
-        self._interrupt_wanted = False
+        self.state[r.INTERRUPT] = 0
         self.console.boot(firmware.banner, soft)
         self.state[r.RUN_MAIN] = self.console.friendly
         if self.skip_at_boot_ms:
@@ -218,17 +219,15 @@ class VirtualBoard:
         return causes.get(self.state[r.RESET_CAUSE], "reset")
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
-        next_interrupt_s = 0.0
         while process.poll() is None:
             if self.state.watchdog_expired():
                 self._reset(3)
                 return
             if not self.console.busy:
-                self._interrupt_wanted = False
+                self.state[r.INTERRUPT] = 0
             runs = self.state[r.STATE] in (r.STATE_RUNNING, r.STATE_REPL)
-            if self._interrupt_wanted and runs and time.monotonic() > next_interrupt_s:
-                self._interrupt_wanted = False
-                next_interrupt_s = time.monotonic() + _BETWEEN_INTERRUPTS_S
+            if self.state[r.INTERRUPT] and runs and time.monotonic() > self._interrupted_s + _PATIENCE_S:
+                self.state[r.INTERRUPT] = 0
                 process.send_signal(signal.SIGINT)
             time.sleep(0.02)
 

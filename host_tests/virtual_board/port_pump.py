@@ -74,7 +74,7 @@ class Pump(ABC):
             self._wake_up()
 
     def wait_for_room(self) -> None:
-        """Return when the host has read most of what was sent, or after the 200 ms for which the C3's USB waits for it."""
+        """Return when the host has read most of what was sent, or after the 200 ms that the C3 gives a USB host."""
         until_s = time.monotonic() + _PATIENCE_S
         while len(self._queue) > ROOM_BYTES and not self._stopping and time.monotonic() < until_s:
             time.sleep(0.001)

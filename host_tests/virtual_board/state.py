@@ -17,6 +17,7 @@ from scripts.firmware import patched
 
 EPOCH_2000_S = 946684800
 _TICKS_MASK = (1 << 30) - 1
+_FIRMWARE = "1.24.1;v1.24.1 on 2024-11-29;ESP32C3 module with ESP32C3"  # what os.uname() says, until a boot reads it
 _MAC = bytes((0x70, 0xB8, 0xF6, 0x0C, 0x3F, 0x01))
 
 
@@ -70,6 +71,7 @@ class BoardState:
         for word in (r.SOCKETS_TAKEN, r.IDF_TAKEN, r.IDF_LARGEST_CAP, r.SKIP_SOCKETS, r.TXPOWER_MAX):
             self[word] = 0
         self.put_bytes(r.UNIQUE_ID, _MAC)
+        self.put_text(r.FIRMWARE_TEXT, _FIRMWARE)
         self.set_clock(r.NTP, int(time.time()) - EPOCH_2000_S)
 
     def __getitem__(self, word: int) -> int:

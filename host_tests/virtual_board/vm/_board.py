@@ -82,10 +82,21 @@ def _skip(ms):
     words[r.TICKS_OFFSET] = (words[r.TICKS_OFFSET] + ms) & _TICKS_MASK
 
 
-def idle(ms):
-    """Sleep `ms`, or jump over it while the host asks for a time skip. Returns when that time has passed."""
+def check_interrupt():
+    """Raise the Ctrl-C that the host left here. Called where programs wait: a signal could break a flash operation or a
+    collection, which on the device are C."""
+    if words[r.INTERRUPT]:
+        words[r.INTERRUPT] = 0
+        raise KeyboardInterrupt
+
+
+def idle(ms, deaf=False):
+    """Sleep `ms`, or jump over it while the host asks for a time skip. Returns when that time has passed; unless it is
+    `deaf`, Ctrl-C ends it."""
     until = ticks_ms() + ms
     while True:
+        if not deaf:
+            check_interrupt()
         left = ticks_diff(until, ticks_ms())
         if left <= 0:
             return

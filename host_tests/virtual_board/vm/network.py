@@ -114,7 +114,7 @@ class _WLAN:
 
     def scan(self):
         self._need_started()
-        _board.idle(_SCAN_MS)
+        _board.idle(_SCAN_MS, deaf=True)
         if not _words[_r.AP_PRESENT]:
             return []
         name = _board.text(_r.SSID_TEXT).encode()

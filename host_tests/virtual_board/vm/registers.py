@@ -21,6 +21,7 @@ TICK_MS = 5
 RTC = 6
 NTP = 9
 SKIPPED_MS = 12
+INTERRUPT = 14  # Ctrl-C waits for a moment at which it can be raised
 RUN_MAIN = 13  # 0: a soft reset from the raw REPL, which leaves main.py out
 
 # Life of the chip.

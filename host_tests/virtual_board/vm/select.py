@@ -87,6 +87,7 @@ class poll:
         return False
 
     def _wait(self, timeout):
+        _board.check_interrupt()
         if self._look(0) or timeout == 0:
             return
         _words[_r.POLL_WAITS] += 1
@@ -100,6 +101,7 @@ class poll:
 
     def _pause(self, left_ms):
         """Let at most `left_ms` pass; true when something became ready."""
+        _board.check_interrupt()
         if _words[_r.SKIP_ON]:
             to_skip_ms = _board.ticks_diff(_words[_r.SKIP_UNTIL], _board.ticks_ms())
             if to_skip_ms <= 0:

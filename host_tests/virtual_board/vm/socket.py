@@ -56,7 +56,7 @@ def getaddrinfo(host, port, af=0, type=0, proto=0, flags=0):
         address = "127.0.0.1"
     else:
         if _words[_r.DNS_DEAD]:
-            _board.idle(_DNS_DEAD_MS)
+            _board.idle(_DNS_DEAD_MS, deaf=True)
         raise OSError(_DNS_FAILED)
     return [(AF_INET, SOCK_STREAM, 0, "", (address, port))]
 
