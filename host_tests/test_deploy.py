@@ -19,7 +19,7 @@ from host_tests.trees import changed_tree
 from host_tests.virtual_board.stand_in import stand_in_image
 from host_tests.virtual_board.vm import registers as r
 from scripts import deploy as deploy_command
-from scripts import vfs_image
+from scripts import session, vfs_image
 from scripts.build import build
 from scripts.console import ROOT
 from scripts.firmware import patched
@@ -145,7 +145,7 @@ def test_a_watchdog_that_is_about_to_bite_is_calmed_first(make_serial: MakeSeria
     assert not [line for line in device.board.log_lines if "watchdog reset" in line]
 
 
-def test_a_board_in_rescue_mode_is_repaired(make_serial: MakeSerial) -> None:
+def test_a_board_in_rescue_mode_is_repaired_and_leaves_it(make_serial: MakeSerial) -> None:
     device = make_serial()
     good = files_of(device)["/tally.mpy"]
     device.write_file("/tally.mpy", b"not byte code")
@@ -153,7 +153,7 @@ def test_a_board_in_rescue_mode_is_repaired(make_serial: MakeSerial) -> None:
     device.board.wait_for_line("rescue mode after 3 crashes")
     device.board.skip_at_boot_ms = 0  # or it would crash ten times a second
     done = device.run("deploy")
-    assert count(done.stdout) == (1, 0)
+    assert (done.returncode, count(done.stdout)) == (0, (1, 0)), done.stdout + done.stderr
     device.board.stop()
     assert files_of(device)["/tally.mpy"] == good
 
@@ -245,7 +245,7 @@ def test_a_silent_board_is_a_sentence_and_not_a_hang(
 ) -> None:
     device = plugged_in(make_serial)
     device.serial.silent = True
-    monkeypatch.setattr(deploy_command, "INTERRUPT_TRIES", 1)  # of 10 s each
+    monkeypatch.setattr(session, "INTERRUPT_TRIES", 1)  # of 10 s each
     assert deploy_command.main(device.options) == 1
     assert "shows no MicroPython prompt" in capsys.readouterr().err
 

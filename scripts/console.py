@@ -36,7 +36,8 @@ class Problem(Exception):
 
 def shown(path: Path) -> str:
     """A path as a person in this folder would type it."""
-    return os.path.relpath(path)
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
 
 
 def stop_on_signals() -> None:
@@ -55,3 +56,5 @@ def run(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # nobody reads on, as after `| head`
+        return EXIT_FAULT

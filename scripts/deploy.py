@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from scripts import console, link, monitor, tools
+from scripts import console, link, monitor, session, tools
 from scripts.build import build
 from scripts.console import EXIT_OK, EXIT_USAGE, ROOT, Problem
 from scripts.deploy_plan import (
@@ -30,22 +30,14 @@ from scripts.deploy_plan import (
     read_inventory,
     staged_name,
 )
-from scripts.failures import ToolProblem
 from scripts.firmware import read_versions, sha256_of
 from scripts.link import Link
 
-ON_BOARD_DIR = ROOT / "scripts" / "on_board"
 INSTALL_PATH = ROOT / "device" / "lib" / "install.py"
-# A deploy may take longer than the application's watchdog allows, and a soft reset does not stop it. On esp32 v1.24.1
-# making it again sets its time (esp32c3 port, machine_wdt.c); the reset at the end takes it away.
-CALM_WATCHDOG = "import machine; machine.WDT(timeout=3600000)"
-INTERRUPT_TRIES = 3
+# The count that leads to rescue mode (device/main.py) was another application's.
+FORGET_CRASHES = "import machine; machine.RTC().memory(b'')"
 SEND_TRIES = 3
-# How mpremote ends when the board did not listen, or when the answers to its first try come during the second.
-_DEAF = ("no-repl", "time-out", "lost-connection")
-ANSWER_TIMEOUT_S = 60.0
 UP_TIMEOUT_S = 90.0
-_SLOWEST_BYTES_PER_S = 1500
 
 
 class Deploy:
@@ -60,7 +52,6 @@ class Deploy:
 
     def run(self) -> tuple[int, int]:
         """Bring the files over; (files sent, files removed), the manifest not counted."""
-        interrupt(self._link)
         board = self._look()
         plan = make_plan(board, self._old(board), self._wanted)
         if not plan.is_empty:
@@ -84,8 +75,8 @@ class Deploy:
         return board
 
     def _inventory(self) -> Inventory:
-        script = ON_BOARD_DIR / "inventory.py"
-        return read_inventory(tools.mpremote(self._link, "run", console.shown(script), timeout_s=ANSWER_TIMEOUT_S))
+        script = session.on_board("inventory")
+        return read_inventory(tools.mpremote(self._link, "run", script, timeout_s=session.timeout_s()))
 
     def _old(self, board: Inventory) -> dict[str, BoardFile]:
         if MANIFEST_PATH not in board.files:
@@ -107,8 +98,7 @@ class Deploy:
         copy = ["fs", "cp", "-f", local, f":{NEXT}part"]
         stage = ["exec", call("stage", staged_name(path), file.sha256)]
         for _ in range(SEND_TRIES):
-            timeout_s = ANSWER_TIMEOUT_S + file.size_bytes / _SLOWEST_BYTES_PER_S
-            answer = self._resume(*copy, "+", *stage, timeout_s=timeout_s)
+            answer = self._resume(*copy, "+", *stage, size_bytes=file.size_bytes)
             if answer.rstrip().endswith("staged"):
                 return
             print(f"{path[1:]} arrived damaged, sending it again", flush=True)
@@ -120,37 +110,20 @@ class Deploy:
         if not said.rstrip().endswith("True"):
             fix = "Remove it (make repl: import os; os.remove('/next/commit')), then run make deploy again."
             raise Problem(f"the board holds a deploy of another version of Tally that this one can't finish. {fix}")
+        self._resume("exec", FORGET_CRASHES)
 
     def _call(self, function: str, *arguments: str) -> None:
         """One of inventory.py's functions."""
         self._resume("exec", call(function, *arguments))
 
-    def _resume(self, *command: str, timeout_s: float = ANSWER_TIMEOUT_S) -> str:
+    def _resume(self, *command: str, size_bytes: int = 0) -> str:
         """Without the soft reset: what inventory.py defined is still there."""
-        return tools.mpremote(self._link, "resume", *command, timeout_s=timeout_s)
+        return tools.mpremote(self._link, "resume", *command, timeout_s=session.timeout_s(size_bytes))
 
 
 def call(function: str, *arguments: str) -> str:
     """Python that calls a function on the board; in double quotes, for the shell puts single ones around it."""
     return f"{function}({', '.join(map(json.dumps, arguments))})"
-
-
-def interrupt(board: Link) -> None:
-    """Stop the application and give its watchdog an hour. An application that just looks up a name at a dead server
-    hears nothing for 14 s, longer than mpremote waits: so there is more than one try."""
-    for left in reversed(range(INTERRUPT_TRIES)):
-        try:
-            tools.mpremote(board, "resume", "exec", CALM_WATCHDOG, timeout_s=ANSWER_TIMEOUT_S)
-            return
-        except ToolProblem as problem:
-            if not left or problem.name not in _DEAF:
-                raise
-            print("no answer yet, trying again", flush=True)
-
-
-def restart(board: Link) -> None:
-    """A hard reset: unlike a soft one it runs main.py and stops the watchdog."""
-    tools.mpremote(board, "resume", "reset", timeout_s=ANSWER_TIMEOUT_S)
 
 
 def wait_until_up(board: Link, timeout_s: float = UP_TIMEOUT_S) -> str:
@@ -170,9 +143,10 @@ def deploy(args: argparse.Namespace) -> int:
         raise Problem(f"{tree} is not what make build makes: it has no {MANIFEST_PATH[1:]}.", EXIT_USAGE)
     board = link.from_args(args)
     started_s = time.monotonic()
-    sent, removed = Deploy(board, tree).run()
-    print(f"{sent} files sent, {removed} removed, {time.monotonic() - started_s:.0f} s", flush=True)
-    restart(board)
+    with session.stopped(board):
+        sent, removed = Deploy(board, tree).run()
+        print(f"{sent} files sent, {removed} removed, {time.monotonic() - started_s:.0f} s", flush=True)
+        session.restart(board)
     url = wait_until_up(board)
     if url:
         print(f"Tally is up: {url}")

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scripts import console, failures, firmware, link, partitions, tools
+from scripts.ask import confirm
 from scripts.console import BUILD_DIR, EXIT_OK, EXIT_USAGE, Problem
 from scripts.failures import ToolProblem
 from scripts.link import Link
@@ -142,22 +143,9 @@ def protect_data(board: Link, keep_data: bool, force: bool) -> None:
                 EXIT_USAGE,
             )
     elif not force and (held := what_it_holds(board)):
-        confirm(held)
-
-
-def confirm(held: list[str]) -> None:
-    """Return when a person says yes to the loss. Problem when not, or when nobody can be asked."""
-    what = f"this board holds a Tally with {' and '.join(held)}"
-    ways = "`make backup` saves that first, KEEP_DATA=1 leaves it on the board"
-    if not sys.stdin.isatty():
-        raise Problem(f"{what}. Nothing was erased. {ways}, FORCE=1 erases it.", EXIT_USAGE)
-    print(f"{what}.")
-    try:
-        answer = input("Erase all of it? Type yes: ")
-    except EOFError:
-        answer = ""
-    if answer.strip().lower() != "yes":
-        raise Problem(f"not confirmed, so nothing was erased. {ways}.", EXIT_USAGE)
+        what = f"this board holds a Tally with {' and '.join(held)}"
+        ways = "`make backup` saves that first, KEEP_DATA=1 leaves it on the board, FORCE=1 erases it."
+        confirm(what, "Erase all of it?", ways)
 
 
 # --- writing ------------------------------------------------------------------------------------

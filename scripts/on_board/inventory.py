@@ -1,7 +1,7 @@
 """Runs on the board, through `mpremote run`: tells what the board has, and defines what a deploy asks it to do next.
 
-Owns the answers' form: one JSON object, then a line `sha256 size path` for each file that a deploy may own. Settings and
-data are not read. What it defines stays for the commands that follow, while no reset comes between.
+Owns the answers' form: one JSON object, then a line `sha256 size path` for each file that a deploy may own. Settings
+and data are not read. What it defines stays for the commands that follow, while no reset comes between.
 """
 
 import binascii
