@@ -11,11 +11,33 @@ TESTS ?= host_tests
 PYTEST_ARGS ?=
 REQUESTS ?= 100000
 
+# The board: which port, how the tools talk to it, and what the commands do there.
+PORT ?=
+BAUD ?=
+ESPTOOL_ARGS ?=
+MPREMOTE_ARGS ?=
+FIRMWARE ?=
+FIRMWARE_SHA256 ?=
+FORCE ?=
+KEEP_DATA ?=
+SSID ?=
+SET ?=
+LOG_LEVEL ?=
+TO ?=
+FROM ?=
+
 VENV_PYTHON := .venv/bin/python
 SETUP := $(PYTHON) scripts/setup.py
+BOARD = --port="$(PORT)" --baud="$(BAUD)" --esptool-args="$(ESPTOOL_ARGS)" --mpremote-args="$(MPREMOTE_ARGS)"
+IMAGE = --firmware="$(FIRMWARE)" --firmware-sha256="$(FIRMWARE_SHA256)"
+FORCED = $(if $(filter 1,$(FORCE)),--force)
+# These reach scripts.provision through the environment: there no process list shows them, and a $ in them is only a $.
+BY_ENVIRONMENT := SSID PASSWORD SET
+$(foreach v,$(BY_ENVIRONMENT),$(if $(filter command,$(origin $v)),$(eval override export $v := $$(value $v))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim build size collector bench bench-long test lint format clean
+.PHONY: help setup sim flash deploy provision log doctor repl reset backup restore erase firmware image test-board \
+	build size collector bench bench-long test lint format clean
 
 ## First steps
 help: ## list the targets
@@ -29,10 +51,64 @@ sim: ## run the whole device here: SIM_PORT= COLLECTOR_PORT= HEAP= STATE= ARGS="
 	@$(VENV_PYTHON) -m scripts.sim --port "$(SIM_PORT)" --collector-port "$(COLLECTOR_PORT)" \
 		--heap "$(HEAP)" --state "$(STATE)" $(ARGS)
 
+## A board (PORT= BAUD= ESPTOOL_ARGS= MPREMOTE_ARGS= for all of them)
+flash: ## write MicroPython v1.24.1 with our flash layout (FIRMWARE= FIRMWARE_SHA256= FORCE=1 KEEP_DATA=1)
+	@$(SETUP) board
+	@$(VENV_PYTHON) -m scripts.flash $(BOARD) $(IMAGE) $(FORCED) $(if $(filter 1,$(KEEP_DATA)),--keep-data)
+
+deploy: ## build, send what changed, restart, wait until the pages are up
+	@$(SETUP) board
+	@$(VENV_PYTHON) -m scripts.deploy $(BOARD)
+
+provision: ## tell the board its Wi-Fi and other settings (SSID= PASSWORD= SET="name=value ..."; asks for what is missing)
+	@$(SETUP) board
+	@$(VENV_PYTHON) -m scripts.provision $(BOARD) --ssid="$$SSID" --set="$$SET"
+
+log: ## follow the serial log; Ctrl-C leaves the board running (LOG_LEVEL=WARNING)
+	@$(SETUP) board
+	@$(VENV_PYTHON) -m scripts.monitor $(BOARD) --level="$(LOG_LEVEL)"
+
+doctor: ## what is right and wrong with this machine and the board, and what to do about it
+	@$(SETUP) board
+	@$(VENV_PYTHON) -m scripts.doctor $(BOARD)
+
+repl: ## the board's Python prompt; Ctrl-] leaves, `make reset` starts the application again
+	@$(SETUP) board
+	@$(VENV_PYTHON) -m scripts.board repl $(BOARD)
+
+reset: ## restart the board
+	@$(SETUP) board
+	@$(VENV_PYTHON) -m scripts.board reset $(BOARD)
+
+backup: ## settings without secrets, readings and counters into a folder (TO=)
+	@$(SETUP) board
+	@$(VENV_PYTHON) -m scripts.backup backup $(BOARD) --to="$(TO)"
+
+restore: ## put a backup back (FROM= FORCE=1)
+	@$(SETUP) board
+	@$(VENV_PYTHON) -m scripts.backup restore $(BOARD) --from="$(FROM)" $(FORCED)
+
+erase: ## erase the whole flash (FORCE=1)
+	@$(SETUP) board
+	@$(VENV_PYTHON) -m scripts.board erase $(BOARD) $(FORCED)
+
+firmware: ## fetch the MicroPython image once and check it (FIRMWARE= FIRMWARE_SHA256=)
+	@$(SETUP) sim
+	@$(VENV_PYTHON) -m scripts.firmware $(IMAGE)
+
+image: ## one factory image with the application inside, also for flashing from a browser (FIRMWARE= FIRMWARE_SHA256=)
+	@$(SETUP) board
+	@$(VENV_PYTHON) -m scripts.image $(IMAGE)
+
 ## Development
 test: ## all tests: pure logic, the compiled app on the VM, a journey in a browser (TESTS= PYTEST_ARGS=)
 	@$(SETUP) dev
 	@$(VENV_PYTHON) -m pytest $(TESTS) $(PYTEST_ARGS)
+
+test-board: ## the journey from flash to log on a real board, which is erased (PORT= is needed; SSID= PASSWORD=)
+	@$(SETUP) dev
+	@$(VENV_PYTHON) -m pytest host_tests/test_journey.py --port="$(PORT)" --esptool-args="$(ESPTOOL_ARGS)" \
+		--firmware="$(FIRMWARE)" $(PYTEST_ARGS)
 
 lint: ## ruff and pyright over everything
 	@$(SETUP) dev
