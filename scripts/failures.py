@@ -105,14 +105,16 @@ FAILURES = [
     Failure(
         "baud-refused",
         "esptool",
-        r"Failed to set baud rate (?P<baud>\d+)",
+        # A number that no driver's field has room for is a traceback of pyserial's.
+        r"Failed to set baud rate (?P<baud>\d+)|\n(struct\.error: 'I' format|OverflowError: signed integer)",
         "the adapter at {port} can't do {baud} baud. Leave BAUD= out or name a lower one.",
         EXIT_USAGE,
     ),
     Failure(
         "bad-argument",
         "esptool",
-        r"(?P<what>(No such (option|command)|Invalid value for)[^\n│]*?)\.? *[│\n]",
+        r"(?P<what>(No such (option|command)|Invalid value for|Got unexpected extra argument"
+        r"|This chip is ESP32-C3, not)[^\n│]*?)\.? *[│\n]",
         "esptool refuses its arguments: {what}. Check ESPTOOL_ARGS= and BAUD=.",
         EXIT_USAGE,
     ),
@@ -146,7 +148,7 @@ FAILURES = [
     Failure(
         "flash-write-failed",
         "esptool",
-        r"Flash write error|Failed to (write to target flash|write compressed data|enter flash|erase)[^\n]*result was",
+        r"Flash write error|Failed to (write (to target|compressed)|enter (compressed )?flash|erase)[^\n]*result was",
         "the flash of {port} refuses to be written. Run the command again; if it stays so, check the board's supply "
         "(3.3 V under load), else the flash is worn out.",
     ),
@@ -213,8 +215,16 @@ def recognised(tool: str, output: str, port: str) -> ToolProblem | None:
     """The Problem for what a tool said before it failed, None when no row fits."""
     for row in FAILURES:
         if row.pattern and row.tool in ("", tool) and (match := re.search(row.pattern, output)):
-            return _problem(row, port, output, match.groupdict())
+            return _problem(row, port, output, {k: v for k, v in match.groupdict().items() if v})
     return None
+
+
+def timed_out(output: str, port: str, seconds: float) -> ToolProblem:
+    """The Problem for a tool that was ended after so many seconds. esptool waits minutes for its flasher to say that it
+    has started."""
+    if last_words(output).startswith("Running stub flasher"):
+        return named("no-stub", port, output)
+    return named("time-out", port, output, seconds=round(seconds, 1))
 
 
 def last_words(output: str) -> str:
@@ -229,6 +239,7 @@ def _problem(row: Failure, port: str, output: str, fields: dict) -> ToolProblem:
     unknown = {
         "holder": "another program",
         "way_out": "Close it (a serial monitor, an editor, another `make log`)",
+        "baud": "so many",
         "remedy": "Run `sudo usermod -aG dialout $USER` and log out and in again",
     }
     message = row.sentence.format(**{**unknown, **fields, "port": port})

@@ -78,7 +78,8 @@ def check_chip(board: Link) -> None:
     chip = re.search(r"Chip type: +(\S+)", said)
     size = re.search(r"Detected flash size: +(\w+)", said)
     if not chip or not size:
-        raise Problem("esptool does not say what chip this is. Leave --silent out of ESPTOOL_ARGS.", EXIT_USAGE)
+        fix = "Take out of ESPTOOL_ARGS what keeps it from that, such as --silent or --help."
+        raise Problem(f"esptool does not say what chip this is. {fix}", EXIT_USAGE)
     if chip[1] != "ESP32-C3":
         raise failures.named("wrong-chip", board.port, said, chip=chip[1])
     number = re.fullmatch(r"(\d+)([KM]B)", size[1])

@@ -78,7 +78,7 @@ def _run(
         print(f"$ {shown}", flush=True)
     code, output = _stream([*COMMANDS[tool], *words], timeout_s, on_line, pass_fds)
     if code is None:
-        raise failures.named("time-out", link.port, output, seconds=timeout_s)
+        raise failures.timed_out(output, link.port, timeout_s or 0)
     if code != 0:
         raise _failure(tool, link.port, output, code, shown if echo else tool)
     return output

@@ -102,6 +102,7 @@ class BoardState:
         self[r.RTC_MEMORY_LEN] = 0
         self.set_clock(r.RTC, 0)
         self[r.RESET_CAUSE] = 1
+        self[r.STATE] = r.STATE_OFF
 
     def prepare_boot(self, heap_bytes: int, soft: bool = False) -> None:
         """What any reset clears: sockets; unless it is a soft one also radio, watchdog and ticks.

@@ -97,13 +97,19 @@ def _run(path):
     return False
 
 
-def _programs():
-    """boot.py, then main.py unless boot.py failed or a soft reset came from the raw REPL."""
+def _is_there(path):
     import os
 
-    files = os.listdir("/")
-    good = "boot.py" not in files or _run("/boot.py")
-    if good and words[r.RUN_MAIN] and "main.py" in files:
+    try:
+        os.stat(path)
+        return True
+    except OSError:
+        return False
+
+
+def _programs():
+    """boot.py, then main.py unless boot.py failed or a soft reset came from the raw REPL."""
+    if (not _is_there("/boot.py") or _run("/boot.py")) and words[r.RUN_MAIN] and _is_there("/main.py"):
         _run("/main.py")
 
 
