@@ -31,7 +31,7 @@ SETUP := $(PYTHON) scripts/setup.py
 BOARD = --port="$(PORT)" --baud="$(BAUD)" --esptool-args="$(ESPTOOL_ARGS)" --mpremote-args="$(MPREMOTE_ARGS)"
 IMAGE = --firmware="$(FIRMWARE)" --firmware-sha256="$(FIRMWARE_SHA256)"
 FORCED = $(if $(filter 1,$(FORCE)),--force)
-# These reach scripts.provision through the environment: there no process list shows them, and a $ in them is only a $.
+# These reach scripts.provision through the environment only: no process list shows them, and a $ in them is only a $.
 BY_ENVIRONMENT := SSID PASSWORD SET
 $(foreach v,$(BY_ENVIRONMENT),$(if $(filter command,$(origin $v)),$(eval override export $v := $$(value $v))))
 
@@ -62,7 +62,7 @@ deploy: ## build, send what changed, restart, wait until the pages are up
 
 provision: ## tell the board its Wi-Fi and other settings (SSID= PASSWORD= SET="name=value ..."; asks for what is missing)
 	@$(SETUP) board
-	@$(VENV_PYTHON) -m scripts.provision $(BOARD) --ssid="$$SSID" --set="$$SET"
+	@$(VENV_PYTHON) -m scripts.provision $(BOARD)
 
 log: ## follow the serial log; Ctrl-C leaves the board running (LOG_LEVEL=WARNING)
 	@$(SETUP) board
@@ -106,6 +106,7 @@ test: ## all tests: pure logic, the compiled app on the VM, a journey in a brows
 	@$(VENV_PYTHON) -m pytest $(TESTS) $(PYTEST_ARGS)
 
 test-board: ## the journey from flash to log on a real board, which is erased (PORT= is needed; SSID= PASSWORD=)
+	$(if $(PORT),,$(error name the board, which is erased: make test-board PORT=/dev/ttyACM0))
 	@$(SETUP) dev
 	@$(VENV_PYTHON) -m pytest host_tests/test_journey.py --port="$(PORT)" --esptool-args="$(ESPTOOL_ARGS)" \
 		--firmware="$(FIRMWARE)" $(PYTEST_ARGS)

@@ -67,6 +67,15 @@ def make_serial(vm: Vm, tmp_path: Path) -> Iterator[Callable[..., SerialDevice]]
 
 
 @pytest.fixture
+def at_prompt(make_serial: Callable[..., SerialDevice]) -> SerialDevice:
+    """A board with MicroPython and nothing else, at its prompt."""
+    device = make_serial(has="firmware")
+    device.plug_in()
+    device.wait_at_prompt()
+    return device
+
+
+@pytest.fixture
 def device(make_device: Callable[..., Device]) -> Device:
     """A device that is up: connected, time set, collector listening."""
     device = make_device()

@@ -231,8 +231,20 @@ def test_a_partition_of_another_size_than_recorded_is_refused(tmp_path: Path, ca
 def test_a_restore_without_a_folder_names_the_newest_backup(tmp_path: Path, capsys, monkeypatch) -> None:
     for name in ("tally-0c3f01-20260101T000000Z", "tally-0c3f01-20260201T000000Z"):
         (tmp_path / name).mkdir()
+        (tmp_path / name / "backup.json").write_text("{}")
+    (tmp_path / "tally-0c3f01-20260301T000000Z").mkdir()  # broken off
     monkeypatch.setattr(backup_save, "BACKUP_DIR", tmp_path)
     assert "20260201T000000Z" in refusal("", capsys)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"counters": {"seq": 1}}, {"counters": {"boot": "x", "seq": 1}}, {"partitions": []}, {"files": {"a": 1}}]
+)
+def test_a_record_with_a_value_of_the_wrong_kind_is_refused(tmp_path: Path, capsys, fields: dict) -> None:
+    folder = make_backup(tmp_path / "saved")
+    path = folder / "backup.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    assert "is not complete" in refusal(folder, capsys)
 
 
 def test_a_folder_that_is_not_empty_takes_no_backup(tmp_path: Path) -> None:

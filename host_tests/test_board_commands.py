@@ -15,21 +15,13 @@ from collections.abc import Callable
 import pytest
 
 from host_tests.serial_device import NO_RESET, SerialDevice
+from host_tests.virtual_board.vm import registers as r
 from scripts import ask, board
 from scripts.console import EXIT_ENVIRONMENT, EXIT_OK, EXIT_USAGE, ROOT, Problem
 
 MakeSerial = Callable[..., SerialDevice]
 CTRL_RIGHT_BRACKET = b"\x1d"
 PATIENCE_S = 30
-
-
-@pytest.fixture
-def device(make_serial: MakeSerial) -> SerialDevice:
-    """A board with MicroPython, at its prompt."""
-    device = make_serial(has="firmware")
-    device.plug_in()
-    device.wait_at_prompt()
-    return device
 
 
 class Terminal:
@@ -81,9 +73,9 @@ def is_empty(device: SerialDevice) -> bool:
 
 
 @pytest.mark.vm
-def test_repl_joins_the_terminal_with_the_prompt_until_the_person_leaves(device: SerialDevice) -> None:
-    terminal = Terminal(device, "repl")
-    terminal.wait_for(r"Ctrl-\] leaves.*make reset[^$]*\$ mpremote connect \S+ resume repl")
+def test_repl_joins_the_terminal_with_the_prompt_until_the_person_leaves(at_prompt: SerialDevice) -> None:
+    terminal = Terminal(at_prompt, "repl")
+    terminal.wait_for(r"application is stopped; Ctrl-\] leaves[^$]*\$ .venv/bin/mpremote connect \S+ resume repl")
     terminal.wait_for("Use Ctrl-]")
     terminal.wait_until_raw()
     terminal.type(b"\rprint(6*7)\r")
@@ -92,8 +84,22 @@ def test_repl_joins_the_terminal_with_the_prompt_until_the_person_leaves(device:
     assert terminal.end() == EXIT_OK
 
 
+@pytest.mark.vm
+def test_the_watchdog_of_the_stopped_application_does_not_end_the_session(make_serial: MakeSerial) -> None:
+    device = make_serial()
+    device.plug_in()
+    device.board.wait_for_line("clock: set by NTP")
+    terminal = Terminal(device, "repl")
+    terminal.wait_for("Use Ctrl-]")
+    assert device.state[r.WDT_TIMEOUT_MS] == 3_600_000
+    terminal.wait_until_raw()
+    terminal.type(CTRL_RIGHT_BRACKET)
+    assert terminal.end() == EXIT_OK
+
+
 def test_repl_says_when_mpremote_fails(monkeypatch, capfd) -> None:
     monkeypatch.setitem(board.tools.COMMANDS, "mpremote", (sys.executable, "-c", "raise SystemExit('no terminal')"))
+    monkeypatch.setattr(board.session, "interrupt", lambda link: None)
     with pytest.raises(Problem, match="status 1"):
         board.repl(board.Link("/dev/ttyX"))
     assert "no terminal" in capfd.readouterr().err
@@ -118,21 +124,21 @@ def test_reset_starts_an_application_that_was_stopped(make_serial: MakeSerial) -
 
 
 @pytest.mark.vm
-def test_erase_without_a_terminal_is_refused(device: SerialDevice) -> None:
-    before = device.state.flash_path.read_bytes()
-    result = device.run("board", "erase", answer="yes\n")
+def test_erase_without_a_terminal_is_refused(at_prompt: SerialDevice) -> None:
+    before = at_prompt.state.flash_path.read_bytes()
+    result = at_prompt.run("board", "erase", answer="yes\n")
     assert result.returncode == EXIT_USAGE
     assert "FORCE=1" in result.stderr and "make backup" in result.stderr
-    assert device.state.flash_path.read_bytes() == before
-    assert device.serial.loads == 0
+    assert at_prompt.state.flash_path.read_bytes() == before
+    assert at_prompt.serial.loads == 0
 
 
 @pytest.mark.vm
 @pytest.mark.parametrize("further", [[], [f"--esptool-args=--no-stub {NO_RESET}"]], ids=["stub", "no-stub"])
-def test_erase_by_force_leaves_nothing_and_says_what_comes_next(device: SerialDevice, further: list[str]) -> None:
-    result = device.run("board", "erase", "--force", *further)
+def test_erase_by_force_leaves_nothing_and_says_what_comes_next(at_prompt: SerialDevice, further: list[str]) -> None:
+    result = at_prompt.run("board", "erase", "--force", *further)
     assert result.returncode == EXIT_OK, result.stderr
-    assert is_empty(device)
+    assert is_empty(at_prompt)
     assert "Next: make flash" in result.stdout
 
 
@@ -140,14 +146,14 @@ def test_erase_by_force_leaves_nothing_and_says_what_comes_next(device: SerialDe
 @pytest.mark.parametrize(
     ("answer", "code", "gone"), [(b"yes\n", EXIT_OK, True), (b"y\n", EXIT_USAGE, False), (b"\x04", EXIT_USAGE, False)]
 )
-def test_erase_asks_in_a_terminal(device: SerialDevice, answer: bytes, code: int, gone: bool) -> None:
-    terminal = Terminal(device, "erase")
+def test_erase_asks_in_a_terminal(at_prompt: SerialDevice, answer: bytes, code: int, gone: bool) -> None:
+    terminal = Terminal(at_prompt, "erase")
     terminal.wait_for("Erase it. Type yes: ")
     terminal.type(answer)
     if gone:
         terminal.wait_for("Next: make flash")
     assert terminal.end() == code
-    assert is_empty(device) == gone
+    assert is_empty(at_prompt) == gone
 
 
 # --- the command line -----------------------------------------------------------------------------

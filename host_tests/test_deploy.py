@@ -27,7 +27,6 @@ from scripts.firmware import patched
 pytestmark = pytest.mark.vm
 
 MakeSerial = Callable[..., SerialDevice]
-APP_FILES = 26
 
 
 def files_of(device: SerialDevice) -> dict[str, bytes]:
@@ -43,7 +42,7 @@ def tree_files(tree: Path) -> dict[str, bytes]:
 
 def count(output: str) -> tuple[int, int]:
     """(files sent, files removed) as the command says."""
-    found = re.search(r"^(\d+) files sent, (\d+) removed, \d+ s$", output, re.MULTILINE)
+    found = re.search(r"^(\d+) files? sent, (\d+) removed, \d+ s$", output, re.MULTILINE)
     assert found, output
     return int(found[1]), int(found[2])
 
@@ -189,7 +188,7 @@ def test_a_crash_at_the_start_of_what_was_deployed_is_a_failure(make_serial: Mak
     broken = changed_tree(tmp_path / "broken", {"app/compose.mpy": b"not byte code"})
     done = device.run("deploy", f"--tree={broken}")
     assert done.returncode == 1
-    assert "the application crashed at its start" in done.stderr
+    assert "deployed, but the application crashed" in done.stderr
 
 
 # --- refusals and faults ------------------------------------------------------------------------
@@ -248,6 +247,27 @@ def test_a_silent_board_is_a_sentence_and_not_a_hang(
     monkeypatch.setattr(session, "INTERRUPT_TRIES", 1)  # of 10 s each
     assert deploy_command.main(device.options) == 1
     assert "shows no MicroPython prompt" in capsys.readouterr().err
+
+
+def test_what_a_deploy_left_that_nobody_wants_any_more_goes(make_serial: MakeSerial) -> None:
+    device = make_serial()
+    device.write_file("/next/part", b"half of a file")
+    device.write_file("/next/app!gone.mpy", b"of a tree that was taken back")
+    device.plug_in()
+    assert deploy(device) == (0, 0)
+    device.board.stop()
+    assert not [path for path in files_of(device) if path.startswith("/next")]
+
+
+def test_a_board_that_can_not_join_says_that_it_was_deployed_and_why(make_serial: MakeSerial) -> None:
+    device = make_serial()
+    device.state.put_text(r.PASSWORD_TEXT, "another-one")
+    device.board.skip_at_boot_ms = 40_000  # of tries
+    device.plug_in()
+    done = device.run("deploy")
+    assert done.returncode == 1
+    assert "deployed, but the board is not in the network yet" in done.stderr
+    assert "wrong password. Run make provision again" in done.stderr
 
 
 def test_a_deploy_of_an_unknown_format_is_left_alone_and_said(make_serial: MakeSerial) -> None:

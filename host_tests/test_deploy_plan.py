@@ -82,6 +82,11 @@ def test_too_little_room_is_said_with_both_figures_before_anything_is_sent() -> 
     check_space(board({}, free_bytes=53_248), plan, WANTED)
 
 
+def test_room_that_left_overs_take_counts_as_free() -> None:
+    held = board({NEXT + "part": BoardFile("c" * 64, 40_000)}, free_bytes=20_000)
+    check_space(held, make_plan(held, {}, WANTED), WANTED)
+
+
 def test_the_inventory_is_read_with_spaces_in_names() -> None:
     text = '{"release": "1.24.1", "free_bytes": 8192, "block_bytes": 4096}\r\n' + "c" * 64 + " 7 /app/a b.py\r\n"
     assert read_inventory(text) == Inventory("1.24.1", 8192, 4096, {"/app/a b.py": BoardFile("c" * 64, 7)})

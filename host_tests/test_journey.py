@@ -147,8 +147,8 @@ def test_from_an_empty_board_to_a_running_logger_and_again_in_seconds(target: Ta
     changed = changed_tree(tmp_path / "changed", {"www/icon.svg.gz": b"changed", "lib/further.mpy": b"M\x06\x00\x1f"})
     assert "2 files sent, 0 removed" in run(target, "deploy", f"--tree={changed}")
     one = changed_tree(tmp_path / "one", {"www/icon.svg.gz": b"changed once more", "lib/further.mpy": b"M\x06\x00\x1f"})
-    assert "1 files sent, 0 removed" in run(target, "deploy", f"--tree={one}")
+    assert "1 file sent, 0 removed" in run(target, "deploy", f"--tree={one}")
     back = run(target, "deploy")
-    assert "1 files sent, 1 removed" in back
+    assert "1 file sent, 1 removed" in back
 
     run(target, "doctor")

@@ -172,9 +172,8 @@ def test_a_failure_on_the_board_is_told_without_a_value(make_serial: MakeSerial,
 @pytest.mark.vm
 @pytest.mark.parametrize("broken", ["def provision(:", "def provision(changes):\n    return undefined"])
 def test_a_traceback_of_the_board_shows_no_value(device: SerialDevice, monkeypatch, tmp_path: Path, capfd, broken):
-    path = tmp_path / "broken.py"
-    path.write_text(broken)
-    monkeypatch.setattr(provision, "ON_BOARD_PATH", path)
+    (tmp_path / "provision.py").write_text(broken)
+    monkeypatch.setattr(provision.session, "ON_BOARD_DIR", tmp_path)
     with pytest.raises(ToolProblem) as caught:
         provision.store(Link(str(device.tty)), {"wifi_password": CANARY})
     assert "Traceback" in caught.value.output
@@ -291,6 +290,30 @@ def test_the_password_reaches_the_board_and_shows_nowhere_else(device: SerialDev
     assert spy.tools_seen > 3
     assert not spy.found
     assert not files_with(CANARY, temporary, BUILD_DIR)
+
+
+@pytest.mark.vm
+def test_make_provision_shows_no_value_in_any_process_list(device: SerialDevice):
+    """Also those of SET: later ones will be secrets."""
+    device.state.put_text(r.PASSWORD_TEXT, CANARY)
+    spy = Spy(device.tty)
+    spy.start()
+    values = {"PASSWORD": CANARY, "SSID": sim.SSID, "SET": f"name={CANARY}", "PORT": str(device.tty)}
+    done = subprocess.run(
+        ["make", "--no-print-directory", "provision"],
+        cwd=ROOT,
+        env={**os.environ, **values},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    spy.done.set()
+    spy.join(QUICK_S)
+    assert "stored: name, wifi_ssid, wifi_password" in done.stdout, done.stdout + done.stderr
+    assert spy.tools_seen > 3
+    assert not spy.found
+    assert CANARY not in done.stdout + done.stderr + device.log()
 
 
 # --- asking ---------------------------------------------------------------------------------------

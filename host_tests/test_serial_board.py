@@ -36,15 +36,6 @@ def esptool(device: SerialDevice, *words: str) -> subprocess.CompletedProcess[st
     return tool("esptool", "--chip", "esp32c3", "--port", str(device.tty), *NO_RESET.split(), *words)
 
 
-@pytest.fixture
-def at_prompt(make_serial: MakeSerial) -> SerialDevice:
-    """A board with MicroPython and nothing else."""
-    device = make_serial(has="firmware")
-    device.plug_in()
-    device.wait_at_prompt()
-    return device
-
-
 def write_file(device: SerialDevice, path: str, text: str) -> None:
     with vfs_image.mounted(device.state.flash_path, format_blank=True) as fs:
         vfs_image.write_file(fs, path, text.encode())
@@ -65,22 +56,17 @@ def test_a_blank_chip_says_so_and_boots_what_esptool_writes(make_serial: MakeSer
     assert mpremote(device, "fs", "ls").stdout.split() == ["ls", ":", "75", "boot.py"]
 
 
-def test_a_damaged_application_does_not_boot(make_serial: MakeSerial) -> None:
+@pytest.mark.parametrize(
+    ("offset", "says"),
+    [(APP_OFFSET + 1000, "image hash failed"), (partitions.TABLE_OFFSET + 4, "Failed to verify partition table")],
+)
+def test_damaged_firmware_does_not_boot_and_the_rom_says_why(make_serial: MakeSerial, offset: int, says: str) -> None:
     device = make_serial(has="firmware")
     flash = bytearray(device.state.flash_path.read_bytes())
-    flash[APP_OFFSET + 1000] ^= 1
+    flash[offset] ^= 1
     device.state.flash_path.write_bytes(flash)
     device.plug_in()
-    device.board.wait_for_line("image hash failed")
-
-
-def test_a_damaged_partition_table_does_not_boot(make_serial: MakeSerial) -> None:
-    device = make_serial(has="firmware")
-    flash = bytearray(device.state.flash_path.read_bytes())
-    flash[partitions.TABLE_OFFSET + 4] ^= 1
-    device.state.flash_path.write_bytes(flash)
-    device.plug_in()
-    device.board.wait_for_line("Failed to verify partition table")
+    device.board.wait_for_line(says)
 
 
 def test_a_file_system_that_is_none_is_said_for_ever_until_ctrl_c(make_serial: MakeSerial) -> None:

@@ -70,7 +70,7 @@ def test_the_command_line_that_is_shown_can_be_repeated(fake, capfd):
     fake("")
     tools.mpremote(LINK, "exec", "print('a b')\nprint(\"$HOME\")", timeout_s=QUICK_S)
     shown = capfd.readouterr().out
-    assert shown.startswith("$ mpremote connect /dev/ttyNONE exec ")
+    assert shown.startswith("$ .venv/bin/mpremote connect /dev/ttyNONE exec ")
     assert shlex.split(shown[2:])[-1] == "print('a b')\nprint(\"$HOME\")"
 
 
@@ -203,7 +203,7 @@ def test_an_unknown_failure_quotes_the_last_words_and_the_command(fake):
     fake("print('Some text\\n│ Odd: 7 │\\n╰──────╯\\n'); sys.exit(4)")
     with pytest.raises(ToolProblem) as caught:
         tools.esptool(LINK, "flash-id", timeout_s=QUICK_S)
-    expected = "esptool failed: Odd: 7. The command was: esptool --chip esp32c3 --port /dev/ttyNONE flash-id"
+    expected = "esptool failed: Odd: 7. The command was: .venv/bin/esptool --chip esp32c3 --port /dev/ttyNONE flash-id"
     assert str(caught.value) == expected
     assert (caught.value.name, caught.value.exit_code) == ("", EXIT_FAULT)
 

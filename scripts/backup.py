@@ -16,7 +16,7 @@ from scripts.console import EXIT_USAGE, Problem, shown
 
 
 def newest_backup() -> str:
-    found = sorted(path for path in backup_save.BACKUP_DIR.glob("*") if path.is_dir())
+    found = sorted(path.parent for path in backup_save.BACKUP_DIR.glob(f"*/{backup_record.RECORD_NAME}"))
     return f" The newest is FROM={shown(found[-1])}" if found else ""
 
 

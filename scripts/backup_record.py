@@ -89,8 +89,13 @@ def _read(folder: Path) -> Record:
         fix = "Restore it with the checkout that made it."
         raise Problem(f"{folder} has form {version}, this checkout reads {FORMAT_VERSION}. {fix}", EXIT_USAGE)
     try:
-        return Record(**fields)
-    except TypeError as error:
+        record = Record(**fields)
+        numbers = [record.made_unix_s, record.counters["boot"], record.counters["seq"]]
+        numbers += [number for offset, size_bytes in record.partitions.values() for number in (offset, size_bytes)]
+        if not all(isinstance(number, int) for number in numbers) or not all(map(str.strip, record.files.values())):
+            raise TypeError("a value of the wrong kind")
+        return record
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise _damaged(folder, f"{RECORD_NAME} is not complete ({error})") from error
 
 

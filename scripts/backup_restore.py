@@ -16,13 +16,9 @@ from scripts.backup_record import FILES_NAME, PARTITIONS, SETTINGS_NAME, Record,
 from scripts.backup_save import Contents, list_files
 from scripts.console import EXIT_OK, EXIT_USAGE, Problem, shown
 from scripts.deploy_plan import BoardFile
-from scripts.failures import ToolProblem
 from scripts.identity import Identity
 from scripts.link import Link
 
-BACK_TIMEOUT_S = 30.0
-# What the port is like while the board starts after esptool's reset.
-_STARTING = ("cannot-access", "lost-connection", "no-such-port", "no-permission", "busy-port")
 _SPARE_BOOTS = 100
 _SHORTEST_BOOT_S = 1000  # a board that restarts more often than this, for long, is being looked after
 _SEQ_BLOCK = 1000  # of device/app/store.py: what a boot takes at once
@@ -67,21 +63,6 @@ def write_partitions(board: Link, record: Record, folder: Path, contents: Conten
 
 def is_behind(counters: dict[str, int], saved: dict[str, int]) -> bool:
     return any(counters.get(key, 0) < number for key, number in saved.items())
-
-
-def wait_until_back(board: Link) -> None:
-    """Stop the application again, after the reset that esptool ends with: the USB port may be gone for a moment."""
-    if "no-reset" in board.esptool_args:
-        print("a port without reset lines: if the board does not start by itself, tap RESET", flush=True)
-    deadline_s = time.monotonic() + BACK_TIMEOUT_S
-    while True:
-        try:
-            session.interrupt(board)
-            return
-        except ToolProblem as problem:
-            if problem.name not in _STARTING or time.monotonic() > deadline_s:
-                raise
-        time.sleep(0.5)
 
 
 def write_files(board: Link, record: Record, folder: Path) -> None:
@@ -134,10 +115,11 @@ def restore(board: Link, record: Record, folder: Path, force: bool) -> int:
         contents = Contents(board)
         check_board(record, contents.identity, force)
     least = counters_now(record, time.time())
-    write_partitions(board, record, folder, contents)
-    wait_until_back(board)
     least = {key: max(number, contents.counters.get(key, 0)) for key, number in least.items()}
     with session.started_if_it_fails(board):
+        write_partitions(board, record, folder, contents)
+        session.say_tap_reset(board)
+        session.interrupt(board)
         call(board, f"raise_counters(boot={least['boot']}, seq={least['seq']})")
         write_files(board, record, folder)
         outcome = provision.store(board, settings) if settings else None

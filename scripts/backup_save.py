@@ -114,7 +114,11 @@ def save_partitions(board: Link, rows: list[partitions.Partition], folder: Path)
 
 def make_folder(named: str, device: str, made: datetime) -> Path:
     """The new, empty folder. Problem when there is something in it or it can't be made."""
-    folder = Path(named) if named else BACKUP_DIR / f"{device}-{made:%Y%m%dT%H%M%SZ}"
+    return prepare_folder(Path(named) if named else BACKUP_DIR / f"{device}-{made:%Y%m%dT%H%M%SZ}")
+
+
+def prepare_folder(folder: Path) -> Path:
+    """Make it if need be. Problem when there is something in it or it can't be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
@@ -126,6 +130,8 @@ def make_folder(named: str, device: str, made: datetime) -> Path:
 
 def backup(board: Link, to: str) -> int:
     """Save the board to the folder `to`, "" for a new one in backup/."""
+    if to:
+        prepare_folder(Path(to))  # before the application is stopped for nothing
     print("the application stops while it is saved", flush=True)
     made = datetime.now(UTC)
     with session.stopped(board):

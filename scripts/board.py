@@ -19,8 +19,9 @@ from scripts.link import Link
 def repl(board: Link) -> int:
     """The board's prompt in this terminal, until the person leaves it."""
     words = ("connect", board.port, *board.mpremote_args, "resume", "repl")
-    print("Ctrl-] leaves, Ctrl-C stops the application, and make reset starts it again.")
-    print(f"$ {shlex.join(['mpremote', *words])}", flush=True)
+    session.interrupt(board)  # and with it the watchdog, which would end the session after a minute
+    print("the application is stopped; Ctrl-] leaves, and make reset starts it again")
+    print(f"$ {shlex.join(['.venv/bin/mpremote', *words])}", flush=True)
     code = subprocess.run([*tools.COMMANDS["mpremote"], *words], env=tools.environment(), check=False).returncode
     if code:
         raise Problem(f"mpremote ended with status {code}; it says why above. Ask the board with: make doctor")
@@ -39,7 +40,7 @@ def erase(board: Link, force: bool) -> int:
         what = f"this erases all that the board at {board.port} holds: firmware, files, settings, readings"
         confirm(what, "Erase it?", "`make backup` saves settings and data first, FORCE=1 erases without asking.")
     flash.erase(board)
-    print("the flash is empty. Next: make flash")
+    print("erased. Next: make flash")
     return EXIT_OK
 
 

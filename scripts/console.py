@@ -6,10 +6,12 @@ Must not know any single command.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,6 +40,43 @@ def shown(path: Path) -> str:
     """A path as a person in this folder would type it."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
+
+
+def check_free_port(port: int, what: str, way_out: str) -> None:
+    """Problem when a TCP port of 127.0.0.1 is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise Problem(
+                f"port {port} for the {what} is in use on this computer. "
+                f"Stop what uses it or choose another: {way_out}",
+                EXIT_ENVIRONMENT,
+            ) from error
+
+
+@contextlib.contextmanager
+def own_terminal() -> Iterator[None]:
+    """Take Ctrl-C for ourselves: in a terminal `make` would die of it and report a failure, though we end well."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR)
+    except OSError:
+        yield
+        return
+    old_group = os.tcgetpgrp(terminal)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    in_foreground = old_group == os.getpgrp()
+    try:
+        if in_foreground and os.getpid() != os.getpgrp():
+            os.setpgid(0, 0)
+            os.tcsetpgrp(terminal, os.getpgrp())
+        yield
+    finally:
+        if in_foreground:
+            with contextlib.suppress(OSError):
+                os.tcsetpgrp(terminal, old_group)
+        os.close(terminal)
 
 
 def stop_on_signals() -> None:

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from scripts import console, link, monitor, session, tools
+from scripts import console, link, session, startup, tools
 from scripts.build import build
 from scripts.console import EXIT_OK, EXIT_USAGE, ROOT, Problem
 from scripts.deploy_plan import (
@@ -37,7 +37,6 @@ INSTALL_PATH = ROOT / "device" / "lib" / "install.py"
 # The count that leads to rescue mode (device/main.py) was another application's.
 FORGET_CRASHES = "import machine; machine.RTC().memory(b'')"
 SEND_TRIES = 3
-UP_TIMEOUT_S = 90.0
 
 
 class Deploy:
@@ -54,7 +53,11 @@ class Deploy:
         """Bring the files over; (files sent, files removed), the manifest not counted."""
         board = self._look()
         plan = make_plan(board, self._old(board), self._wanted)
-        if not plan.is_empty:
+        if plan.is_empty:
+            if plan.left_over:
+                self._call("begin", *plan.left_over)
+                self._call("os.rmdir", NEXT[:-1])
+        else:
             check_space(board, plan, self._wanted)
             self._call("begin", *plan.left_over)
             self._send_all(plan.send)
@@ -126,17 +129,6 @@ def call(function: str, *arguments: str) -> str:
     return f"{function}({', '.join(map(json.dumps, arguments))})"
 
 
-def wait_until_up(board: Link, timeout_s: float = UP_TIMEOUT_S) -> str:
-    """Follow the log until the board's pages are up; their address, "" when no network is set. Problem otherwise."""
-    end = monitor.follow(board, until=monitor.STARTED, timeout_s=timeout_s)
-    if end is None:
-        fix = "Look on with: make log. Ask the board itself with: make doctor"
-        raise Problem(f"the web did not come up within {timeout_s:.0f} s. {fix}")
-    if end["crash"]:
-        raise Problem("the application crashed at its start; its log is above. Run make log to see more.")
-    return end["url"] or ""
-
-
 def deploy(args: argparse.Namespace) -> int:
     tree = Path(args.tree) if args.tree else build()[0]
     if not (tree / MANIFEST_PATH[1:]).is_file():
@@ -145,9 +137,10 @@ def deploy(args: argparse.Namespace) -> int:
     started_s = time.monotonic()
     with session.stopped(board):
         sent, removed = Deploy(board, tree).run()
-        print(f"{sent} files sent, {removed} removed, {time.monotonic() - started_s:.0f} s", flush=True)
+        files = "1 file" if sent == 1 else f"{sent} files"
+        print(f"{files} sent, {removed} removed, {time.monotonic() - started_s:.0f} s", flush=True)
         session.restart(board)
-    url = wait_until_up(board)
+    url = startup.wait_until_up(board, "deployed")
     if url:
         print(f"Tally is up: {url}")
     else:

@@ -110,12 +110,16 @@ def make_plan(board: Inventory, old: dict[str, BoardFile], wanted: dict[str, Boa
 
 def check_space(board: Inventory, plan: Plan, wanted: dict[str, BoardFile]) -> None:
     """Problem when the changed files don't fit beside the old ones."""
-    blocks = sum(-(-wanted[path].size_bytes // board.block_bytes) for path in plan.send) + _SPARE_BLOCKS
-    needed_bytes = blocks * board.block_bytes
-    if needed_bytes > board.free_bytes:
+
+    def bytes_of(files: list[BoardFile]) -> int:
+        return sum(-(-file.size_bytes // board.block_bytes) for file in files) * board.block_bytes
+
+    needed_bytes = bytes_of([wanted[path] for path in plan.send]) + _SPARE_BLOCKS * board.block_bytes
+    free_bytes = board.free_bytes + bytes_of([board.files[NEXT + name] for name in plan.left_over])
+    if needed_bytes > free_bytes:
         raise Problem(
             f"disk full on the board: the new files need {needed_bytes:,} bytes beside the old ones, "
-            f"{board.free_bytes:,} are free. Remove files of yours (make repl, os.remove), or start over: make flash."
+            f"{free_bytes:,} are free. Remove files of yours (make repl, os.remove), or start over: make flash."
         )
 
 

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
+from scripts import partitions
 from scripts.build import translate_traceback
 from scripts.deploy_plan import COMMIT, MANIFEST_PATH, NEXT, BoardFile, Inventory, stale_files
 from scripts.firmware import Versions
 from scripts.identity import Identity
 from scripts.partitions import Partition
-from scripts.wifi_remedies import remedy
+from scripts.startup import remedy
 
 OK, NOTE, WRONG = "ok", "note", "WRONG"
 EPOCH_2000_S = 946684800
-MIN_FLASH_BYTES = 4 * 1024 * 1024
 LEAST_FREE_BYTES = 32 * 1024
 """Below it neither the settings nor the next deploy can be saved safely."""
 _SET_S = 757382400  # as in device/app/board.py: an earlier time of the chip was never set
@@ -71,7 +71,7 @@ def tools(versions: Versions) -> Iterator[Row]:
 
 
 def chip(identity: Identity) -> Iterator[Row]:
-    if "ESP32C3" in identity.chip and identity.flash_bytes >= MIN_FLASH_BYTES:
+    if "ESP32C3" in identity.chip and identity.flash_bytes >= partitions.FLASH_BYTES:
         yield Row(OK, "chip", f"{identity.chip}, {identity.flash_bytes // 1024 // 1024} MB flash, MAC {identity.mac}")
     else:
         what = f"{identity.chip} with {identity.flash_bytes // 1024} KB of flash"

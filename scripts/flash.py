@@ -15,13 +15,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts import console, failures, firmware, link, partitions, tools
+from scripts import console, failures, firmware, link, partitions, session, tools
 from scripts.ask import confirm
 from scripts.console import BUILD_DIR, EXIT_OK, EXIT_USAGE, Problem
 from scripts.failures import ToolProblem
 from scripts.link import Link
 
-MIN_FLASH_BYTES = 4 * 1024 * 1024
 LOOK_BYTES = 8192
 """The first two blocks: LittleFS's root directory begins there, and so does the first block of readings."""
 LOOK_TIMEOUT_S = 60.0
@@ -85,7 +84,7 @@ def check_chip(board: Link) -> None:
     number = re.fullmatch(r"(\d+)([KM]B)", size[1])
     if not number:
         raise failures.named("flash-not-connected", board.port, said)
-    if int(number[1]) * _UNITS[number[2]] < MIN_FLASH_BYTES:
+    if int(number[1]) * _UNITS[number[2]] < partitions.FLASH_BYTES:
         raise failures.named("flash-too-small", board.port, said, size=size[1])
 
 
@@ -156,7 +155,7 @@ def erase(board: Link) -> None:
     """Erase the whole flash, or as much of it as is used where the chip's own loader has to do it."""
     whole = ("erase-flash",)
     if "--no-stub" in board.esptool_args:
-        whole = ("erase-region", "0", f"{MIN_FLASH_BYTES:#x}")
+        whole = ("erase-region", "0", f"{partitions.FLASH_BYTES:#x}")
     with timed("erased"):
         tools.esptool(board, *whole, timeout_s=ERASE_TIMEOUT_S)
 
@@ -196,8 +195,7 @@ def write(board: Link, files: dict[int, Path]) -> None:
 
 def wait_for_prompt(board: Link, version: str) -> None:
     """Return when MicroPython of that version answers. Problem when another one does, or none within a minute."""
-    if "no-reset" in board.esptool_args:
-        print("a port without reset lines: if the board does not start by itself, tap RESET", flush=True)
+    session.say_tap_reset(board)
     deadline_s = time.monotonic() + PROMPT_TIMEOUT_S
     with timed(f"MicroPython v{version} answers"):
         said = first_answer(board, deadline_s)

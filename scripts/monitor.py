@@ -224,7 +224,12 @@ def main(argv: list[str] | None = None) -> int:
     console.stop_on_signals()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    return console.run(lambda: show_log(args))
+
+    def command() -> int:
+        with console.own_terminal():
+            return show_log(args)
+
+    return console.run(command)
 
 
 if __name__ == "__main__":

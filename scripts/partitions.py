@@ -15,6 +15,8 @@ from pathlib import Path
 from scripts.console import ROOT, Problem
 
 CSV_PATH = ROOT / "firmware" / "partitions.csv"
+FLASH_BYTES = 4 * 1024 * 1024
+"""What a board has at least; the table of partitions.csv fills it."""
 TABLE_OFFSET = 0x8000
 TABLE_SIZE_BYTES = 0xC00
 _ROW = struct.Struct("<HBBII16sI")

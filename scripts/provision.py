@@ -11,22 +11,17 @@ import contextlib
 import getpass
 import json
 import os
-import re
 import shlex
 import sys
 from collections.abc import Iterator
 
-from scripts import console, failures, link, monitor, session, tools
-from scripts.console import EXIT_OK, EXIT_USAGE, ROOT, Problem
+from scripts import console, failures, link, session, startup, tools
+from scripts.console import EXIT_OK, EXIT_USAGE, Problem
 from scripts.link import Link
-from scripts.wifi_remedies import remedy
 
-ON_BOARD_PATH = ROOT / "scripts" / "on_board" / "provision.py"
-UP_TIMEOUT_S = 60.0
 PASSWORD_VARIABLE = "PASSWORD"
 _WIFI = ("wifi_ssid", "wifi_password")
 _MOST_SOURCE_BYTES = 16 * 1024  # what a pipe surely takes while nobody reads it
-_JOINED_OR_WHY = re.compile(rf"{monitor.STARTED.pattern}|WARNING wifi: (not connected|the driver refused): (?P<why>.*)")
 
 
 def wanted(args: argparse.Namespace) -> dict[str, str]:
@@ -103,7 +98,7 @@ def _pipe_with(content: bytes) -> Iterator[int]:
 
 def store(board: Link, changes: dict[str, str]) -> tuple[str, list[str]]:
     """Have the board check and store: what scripts/on_board/provision.py answers. The board is left at its prompt."""
-    source = ON_BOARD_PATH.read_bytes() + f"\nprovision({changes!r})\n".encode()
+    source = (session.ON_BOARD_DIR / "provision.py").read_bytes() + f"\nprovision({changes!r})\n".encode()
     if len(source) > _MOST_SOURCE_BYTES:
         raise Problem("the values are too long for a board. Shorten them.", EXIT_USAGE)
     print("the values travel through a pipe, so the next line can't be repeated by hand:", flush=True)
@@ -132,19 +127,6 @@ def check_stored(board: Link, outcome: str, details: list[str]) -> None:
         raise Problem(f"the board could not store the settings ({', '.join(details)}). {fix}")
 
 
-def wait_until_joined(board: Link) -> str:
-    """Follow the log until the pages are up; their address, "" when no network is set. Problem when the board could not
-    join or crashed."""
-    end = monitor.follow(board, until=_JOINED_OR_WHY, timeout_s=UP_TIMEOUT_S)
-    if end is None:
-        raise Problem(f"stored, but the web did not come up within {UP_TIMEOUT_S:.0f} s. Look on with: make log")
-    if end["crash"]:
-        raise Problem("stored, but the application crashed; its log is above. Run make log to see more.")
-    if why := end["why"]:
-        raise Problem(f"stored, but the board is not in the network yet, and goes on trying: {why}. {remedy(why)}")
-    return end["url"] or ""
-
-
 def provision(args: argparse.Namespace) -> int:
     board = link.from_args(args)
     changes = wanted(args)
@@ -155,7 +137,7 @@ def provision(args: argparse.Namespace) -> int:
     print(f"stored: {', '.join(changes)}", flush=True)
     if args.no_wait:
         return EXIT_OK
-    url = wait_until_joined(board)
+    url = startup.wait_until_up(board, "stored")
     print(f"Tally is up: {url}" if url else "Tally runs, without a network. Name one with: make provision SSID=...")
     return EXIT_OK
 
@@ -163,8 +145,10 @@ def provision(args: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(prog="make provision", description="Store Wi-Fi and other settings on the board.")
     link.add_arguments(p)
-    p.add_argument("--ssid", default="", help="SSID: the network to join (asked for when neither it nor SET is given)")
-    p.add_argument("--set", default="", help='SET: other settings, "sample_period_s=60 telemetry_url=http://..."')
+    # From the environment, where make puts them: what is set may be a secret, and a process list shows arguments.
+    ssid, further = os.environ.get("SSID", ""), os.environ.get("SET", "")
+    p.add_argument("--ssid", default=ssid, help="SSID: the network to join (asked for if neither it nor SET is given)")
+    p.add_argument("--set", default=further, help='SET: other settings, "sample_period_s=60 telemetry_url=http://..."')
     p.add_argument("--no-wait", action="store_true", help="don't follow the log until the board is in the network")
     p.epilog = "The Wi-Fi password is asked for, or taken from the environment variable PASSWORD; empty: open network."
     args = p.parse_args(argv)

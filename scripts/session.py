@@ -35,6 +35,12 @@ def timeout_s(size_bytes: int = 0) -> float:
     return ANSWER_TIMEOUT_S + size_bytes / _SLOWEST_BYTES_PER_S
 
 
+def say_tap_reset(board: Link) -> None:
+    """After esptool, at a bridge that can't reset the board."""
+    if "no-reset" in board.esptool_args:
+        print("a port without reset lines: if the board does not start by itself, tap RESET", flush=True)
+
+
 def interrupt(board: Link) -> None:
     """Stop the application and give its watchdog an hour. An application that just looks up a name at a dead server
     hears nothing for 14 s, longer than mpremote waits: so there is more than one try."""

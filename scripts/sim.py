@@ -12,8 +12,6 @@ import fcntl
 import json
 import os
 import shutil
-import signal
-import socket
 import sys
 import tempfile
 import time
@@ -31,7 +29,7 @@ from host_tests.virtual_board.vm import registers as r
 from scripts import console, vfs_image
 from scripts.build import build, translate_traceback
 from scripts.collector import Collector
-from scripts.console import BUILD_DIR, EXIT_ENVIRONMENT, EXIT_FAULT, EXIT_OK, EXIT_USAGE, Problem, stop_on_signals
+from scripts.console import BUILD_DIR, EXIT_FAULT, EXIT_OK, EXIT_USAGE, Problem, stop_on_signals
 from scripts.firmware import sha256_of
 from scripts.vm import find_vm
 
@@ -172,45 +170,8 @@ def wait_until_ready(board: VirtualBoard, port: int) -> None:
     raise Problem(f"no page within {READY_TIMEOUT_S} s; the log above says what the board is doing")
 
 
-@contextlib.contextmanager
-def own_terminal() -> Iterator[None]:
-    """Take Ctrl-C for ourselves: in a terminal `make` would die of it and report a failure, though we end well."""
-    try:
-        terminal = os.open("/dev/tty", os.O_RDWR)
-    except OSError:
-        yield
-        return
-    old_group = os.tcgetpgrp(terminal)
-    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-    in_foreground = old_group == os.getpgrp()
-    try:
-        if in_foreground and os.getpid() != os.getpgrp():
-            os.setpgid(0, 0)
-            os.tcsetpgrp(terminal, os.getpgrp())
-        yield
-    finally:
-        if in_foreground:
-            with contextlib.suppress(OSError):
-                os.tcsetpgrp(terminal, old_group)
-        os.close(terminal)
-
-
 def say(line: str) -> None:
     print(translate_traceback(line), flush=True)
-
-
-def check_free_port(port: int, what: str, way_out: str) -> None:
-    """Raise a Problem when a port of 127.0.0.1 is taken."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise Problem(
-                f"port {port} for the {what} is in use on this computer. "
-                f"Stop what uses it or choose another: {way_out}",
-                EXIT_ENVIRONMENT,
-            ) from error
 
 
 def simulate(args: argparse.Namespace) -> int:
@@ -218,25 +179,32 @@ def simulate(args: argparse.Namespace) -> int:
     say(vm.line())
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(state_folder(args.state))
-        check_free_port(args.port, "board's pages", "make sim SIM_PORT=8090")
+        console.check_free_port(args.port, "board's pages", "make sim SIM_PORT=8090")
         if not args.no_collector:
-            check_free_port(args.collector_port, "collector", "make sim COLLECTOR_PORT=8091")
+            console.check_free_port(args.collector_port, "collector", "make sim COLLECTOR_PORT=8091")
             db = folder / "collector.sqlite" if args.state else None
             stack.enter_context(Collector(args.collector_port, db))
         state = BoardState(folder, blank=bool(args.serial))
         stack.callback(state.close)
         set_world(state, args)
-        board = VirtualBoard(vm, state, args.heap, say)
+        board = VirtualBoard(vm, state, args.heap, say_log if args.serial else say)
         if args.serial:
-            return serve_port(board, Path(args.serial), stack)
+            return serve_port(board, args, stack)
         install(state.flash_path, None if args.blank else args.collector_port)
         stack.callback(board.stop)
         board.start()
         return serve(board, args)
 
 
-def serve_port(board: VirtualBoard, port: Path, stack: contextlib.ExitStack) -> int:
+def say_log(line: str) -> None:
+    """A line of the board's log; what tools and the raw REPL say to one another is left out."""
+    if line.isprintable() and line.strip(">") and not line.startswith((">", "raw REPL; CTRL-B")):
+        say(line)
+
+
+def serve_port(board: VirtualBoard, args: argparse.Namespace, stack: contextlib.ExitStack) -> int:
     """Put the board at a serial port and say how to bring it to life; until Ctrl-C."""
+    port = Path(args.serial)
     if port.exists() and not port.is_symlink():
         raise Problem(f"{port} exists. Name a path for the board's port that is free.", EXIT_USAGE)
     serial = SerialBoard(board)
@@ -251,10 +219,12 @@ def serve_port(board: VirtualBoard, port: Path, stack: contextlib.ExitStack) -> 
     image.parent.mkdir(exist_ok=True)
     image.write_bytes(stand_in_image())
     firmware = f"FIRMWARE={os.path.relpath(image)} FIRMWARE_SHA256={sha256_of(image.read_bytes())}"
-    say(f"SERIAL port={port}")
+    say(f"SERIAL port={port}: an empty board. In another terminal:")
     say(f'  make flash PORT={port} ESPTOOL_ARGS="--before no-reset --after no-reset" {firmware}')
     say(f"  make deploy PORT={port}")
-    say(f"  make provision PORT={port} SSID={SSID} PASSWORD={PASSWORD}")
+    url = f"telemetry_url={_COLLECTOR_PREFIX}{args.collector_port}/readings"
+    say(f'  make provision PORT={port} SSID={SSID} PASSWORD={PASSWORD} SET="{url}"')
+    say(f"Then its pages, which the board calls port 80, are at http://127.0.0.1:{args.port}/. What the board prints:")
     serial.power_on()
     while True:
         time.sleep(1)
@@ -279,7 +249,7 @@ def main(argv: list[str] | None = None) -> int:
     stop_on_signals()
 
     def command() -> int:
-        with own_terminal():
+        with console.own_terminal():
             try:
                 return simulate(args)
             except KeyboardInterrupt:

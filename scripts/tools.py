@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from scripts import failures, ports
@@ -20,7 +21,7 @@ from scripts.link import Link
 COMMANDS = {"esptool": (sys.executable, "-m", "esptool"), "mpremote": (sys.executable, "-m", "mpremote")}
 # make puts what was given on its command line (PASSWORD=...) into its children's environment, by name and in its flags.
 _NOT_FOR_TOOLS = re.compile(
-    r"MAKEFLAGS|MFLAGS|MAKEOVERRIDES|FORCE_COLOR|TTY_COMPATIBLE|TTY_INTERACTIVE|.*(PASS|SECRET|TOKEN|CREDENTIAL).*"
+    r"MAKEFLAGS|MFLAGS|MAKEOVERRIDES|SSID|SET|FORCE_COLOR|TTY_COMPATIBLE|TTY_INTERACTIVE|.*(PASS|SECRET|TOKEN|CREDENTIAL).*"
     r"|(.*_)?(KEY|PSK)",
     re.IGNORECASE,
 )
@@ -33,6 +34,11 @@ _TEXT_SETTINGS = {
 }
 # Rows that scripts/ports.py can say more about.
 _PORT_FAILURES = ("no-such-port", "busy-port", "no-permission", "cannot-access")
+
+# Native USB vanishes for a moment when the chip is reset, also by the tool before: a port that was there comes back.
+BACK_TIMEOUT_S = 5.0
+_BACK_POLL_S = 0.3
+_reached: set[str] = set()
 
 OnLine = Callable[[str], None]
 
@@ -73,14 +79,35 @@ def _run(
     echo: bool = True,
     pass_fds: Sequence[int] = (),
 ) -> str:
-    shown = shlex.join([tool, *words])
+    shown = shlex.join([f".venv/bin/{tool}", *words])
     if echo:
         print(f"$ {shown}", flush=True)
+    until_s = time.monotonic() + (BACK_TIMEOUT_S if link.port in _reached else 0)
+    while True:
+        try:
+            output = _run_once(tool, link, words, timeout_s, on_line, pass_fds, shown if echo else tool)
+            _reached.add(link.port)
+            return output
+        except failures.ToolProblem as problem:
+            if problem.name not in _PORT_FAILURES or time.monotonic() > until_s:
+                raise
+        time.sleep(_BACK_POLL_S)
+
+
+def _run_once(
+    tool: str,
+    link: Link,
+    words: Sequence[str],
+    timeout_s: float | None,
+    on_line: OnLine | None,
+    pass_fds: Sequence[int],
+    shown: str,
+) -> str:
     code, output = _stream([*COMMANDS[tool], *words], timeout_s, on_line, pass_fds)
     if code is None:
         raise failures.timed_out(output, link.port, timeout_s or 0)
     if code != 0:
-        raise _failure(tool, link.port, output, code, shown if echo else tool)
+        raise _failure(tool, link.port, output, code, shown)
     return output
 
 

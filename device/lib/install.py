@@ -13,7 +13,8 @@ _FOLDER = 0x4000
 
 def apply() -> bool:
     """True when a deploy was committed and is now in place. False when there is none, or one of an unknown format,
-    which is left alone. OSError when the flash refuses; no file has moved yet when it is for lack of room."""
+    which is left alone. OSError when the flash refuses; for lack of room it does before any file has moved, as long as
+    the deploy left the room that renaming takes."""
     if _kind("/next/commit") != _FILE:
         return False
     with open("/next/commit") as file:

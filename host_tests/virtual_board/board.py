@@ -72,8 +72,9 @@ class VirtualBoard:
         build_fakes()
         self._on = True
         self.state.power_off()
-        self._owner = threading.Thread(target=self._live, name="virtual board", daemon=True)
-        self._owner.start()
+        owner = threading.Thread(target=self._live, name="virtual board", daemon=True)
+        owner.start()
+        self._owner = owner  # once it can be joined
 
     def stop(self) -> None:
         """Pull the plug: the VM is killed between two instructions; flash keeps what was programmed."""

@@ -37,6 +37,7 @@ class SerialBoard:
         self._decoder = Decoder()
         self._loading = False
         self._has_lines = self._in_reset = self._rising = self._gpio9_low = False
+        self._riser: threading.Timer | None = None
         self._lock = threading.Lock()
         board.console.on_output = self._send
 
@@ -51,6 +52,10 @@ class SerialBoard:
         self.board.start()
 
     def close(self) -> None:
+        with self._lock:
+            self._rising = False
+            if self._riser:
+                self._riser.cancel()
         self.board.stop()
         self.flash.close()
 
@@ -79,7 +84,8 @@ class SerialBoard:
             in_reset = rts and not dtr
             if self._in_reset and not in_reset:
                 self._rising = True
-                threading.Timer(_EN_RISES_S, self._risen).start()
+                self._riser = threading.Timer(_EN_RISES_S, self._risen)
+                self._riser.start()
             self._in_reset = in_reset
             self._gpio9_low = dtr and not rts
             if self._gpio9_low:
