@@ -49,7 +49,6 @@ def versions_text(url: str, image: bytes = IMAGE) -> str:
         "chip": "esp32c3",
         "flash_offset": 0,
         "micropython": "1.24.1",
-        "banner": "MicroPython v1.24.1",
     }
     return "\n".join(["[image]", *(f"{key} = {json.dumps(value)}" for key, value in pin.items()), "[tools]\n"])
 
@@ -136,7 +135,6 @@ def test_the_tools_are_those_of_the_requirements() -> None:
 def test_the_pinned_image_is_described_without_contradiction() -> None:
     pin = firmware.read_versions().image
     assert pin.url.startswith("https://") and pin.url.endswith("/" + pin.name)
-    assert pin.banner.startswith(f"MicroPython v{pin.micropython} on ")
     assert re.fullmatch("[0-9a-f]{64}", pin.sha256)
     assert pin.size_bytes <= partitions.named(partitions.read_csv(), "vfs").offset
 

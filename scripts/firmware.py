@@ -49,7 +49,6 @@ class ImagePin:
     chip: str
     flash_offset: int
     micropython: str
-    banner: str
 
 
 @dataclass(frozen=True)
