@@ -20,7 +20,8 @@ NO_RESET = "--before no-reset --after no-reset"
 
 
 class SerialDevice(Device):
-    """`tty` is the path of its port. After a reset it skips what it would sleep through, from then on time runs."""
+    """`tty` is the path of its port. After a reset it skips what it would sleep through, from then on time runs; a host
+    that had the port open at the reset is given the time to close it and look at the log of the start."""
 
     def __init__(self, vm: Vm, folder: Path, chip_id: int = 5, size_code: int = 0x16, **options: object) -> None:
         super().__init__(vm, folder, **options)  # type: ignore[arg-type]
@@ -28,8 +29,18 @@ class SerialDevice(Device):
         self.tty = folder / "ttyBOARD"
         self.options = [f"--port={self.tty}", f"--esptool-args={NO_RESET}"]
         self._port = PtyPort(self.serial, self.tty)
+        self._reset_by_host = False
+        self._hang_ups = 0
+        self.board.on_boot = self._boots
+        self.board.may_skip = self._may_skip
         self.board.skip_at_boot_ms = BOOT_MS
         self.board.wait_for_room = self._port.wait_for_room
+
+    def _boots(self) -> None:
+        self._reset_by_host, self._hang_ups = self._port.has_host, self.serial.hang_ups
+
+    def _may_skip(self) -> bool:
+        return not self._reset_by_host or (self.serial.hang_ups > self._hang_ups and self._port.has_host)
 
     def plug_in(self) -> None:
         """Power, without waiting for anything."""

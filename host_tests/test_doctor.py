@@ -178,7 +178,7 @@ def test_a_missing_tool_is_this_machines_fault_and_no_board_is_asked(monkeypatch
 
 
 def test_a_tool_of_another_version_is_a_note() -> None:
-    pins = Versions(ImagePin("", "", 0, "", "", 0, "", ""), {"esptool": "0.1"})
+    pins = Versions(ImagePin("", "", 0, "", "", 0, ""), {"esptool": "0.1"})
     (row,) = doctor_rows.tools(pins)
     assert row.level == NOTE and "tested with 0.1" in row.what
 

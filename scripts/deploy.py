@@ -35,7 +35,7 @@ from scripts.link import Link
 
 INSTALL_PATH = ROOT / "device" / "lib" / "install.py"
 # The count that leads to rescue mode (device/main.py) was another application's.
-FORGET_CRASHES = "import machine; machine.RTC().memory(b'')"
+FORGET_CRASHES = 'import machine; machine.RTC().memory(b"")'
 SEND_TRIES = 3
 
 

@@ -61,6 +61,9 @@ class VirtualBoard:
         self._soft = False  # the next boot comes from a soft reset
         self.console = Console(self, self._add_line)
         self.skip_at_boot_ms = 0  # of its sleep after each reset: the grace period, joining the network
+        self.on_boot: Callable[[], None] = lambda: None
+        self.may_skip: Callable[[], bool] = lambda: True  # asked from each boot on until it is true
+        self._to_skip_ms = 0
         self.wait_for_room: Callable[[], None] = lambda: None  # a serial port takes no more than the host reads
 
     # --- power ----------------------------------------------------------------------------------
@@ -161,8 +164,8 @@ class VirtualBoard:
         self.state[r.INTERRUPT] = 0
         self.console.boot(firmware.banner, soft)
         self.state[r.RUN_MAIN] = self.console.friendly
-        if self.skip_at_boot_ms:
-            self._skip(self.skip_at_boot_ms)
+        self._to_skip_ms = self.skip_at_boot_ms
+        self.on_boot()
         self._process = subprocess.Popen(
             [*self.vm.argv, "-X", f"heapsize={self._heap_option()}", "-c", "import boot"],
             stdin=subprocess.PIPE,
@@ -227,6 +230,9 @@ class VirtualBoard:
             if not self.console.busy:
                 self.state[r.INTERRUPT] = 0
             runs = self.state[r.STATE] in (r.STATE_RUNNING, r.STATE_REPL)
+            if runs and self._to_skip_ms and self.may_skip():
+                self._skip(self._to_skip_ms)
+                self._to_skip_ms = 0
             if self.state[r.INTERRUPT] and runs and time.monotonic() > self._interrupted_s + _PATIENCE_S:
                 self.state[r.INTERRUPT] = 0
                 process.send_signal(signal.SIGINT)

@@ -73,6 +73,12 @@ class Pump(ABC):
             self._queue += raw
             self._wake_up()
 
+    @property
+    def has_host(self) -> bool:
+        """True while a host has the port open."""
+        with self._lock:
+            return not self._stopping and self._has_host()
+
     def wait_for_room(self) -> None:
         """Return when the host has read most of what was sent, or after the 200 ms that the C3 gives a USB host."""
         until_s = time.monotonic() + _PATIENCE_S

@@ -32,7 +32,7 @@ class SerialBoard:
         self.noise: Callable[[bytes], bytes] = lambda data: data
         self.silent = False
         self.boot_held = True
-        self.loads = 0
+        self.loads = self.hang_ups = 0
         self._loader = RomLoader(self.flash, self.faults, chip_id=chip_id, size_code=size_code)
         self._decoder = Decoder()
         self._loading = False
@@ -73,6 +73,7 @@ class SerialBoard:
     def hang_up(self) -> None:
         """The host closed the port."""
         with self._lock:
+            self.hang_ups += 1
             if self._loading and not self._has_lines:
                 self._start_app()
 
