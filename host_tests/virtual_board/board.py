@@ -186,8 +186,10 @@ class VirtualBoard:
         if state == r.STATE_RESET:
             self._soft = self.state[r.RESET_CAUSE] == 5
             self._note(self._reset_reason())
-        elif state == r.STATE_CALIBRATE:
+        if state == r.STATE_CALIBRATE:
             self._soft = soft
+        else:
+            self._calibrations = 0
         return state
 
     def _wait_for_firmware(self, why: str) -> int:
@@ -219,8 +221,7 @@ class VirtualBoard:
         return f"the VM ended {how}, so the board is off; start it again on the same STATE, it will boot"
 
     def _reset_reason(self) -> str:
-        causes = {2: "reset", 3: "watchdog reset", 5: "soft reset"}
-        return causes.get(self.state[r.RESET_CAUSE], "reset")
+        return {3: "watchdog reset", 5: "soft reset"}.get(self.state[r.RESET_CAUSE], "reset")
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         while process.poll() is None:
@@ -258,8 +259,6 @@ class VirtualBoard:
             self._changed.notify_all()
         if self._on_line:
             self._on_line(line)
-
-    # --- for tests ------------------------------------------------------------------------------
 
     def wait_for_line(self, pattern: str, timeout_s: float = 30, after: int = 0) -> str:
         """First log line from index `after` on that matches; TimeoutError quotes the end of the log."""
