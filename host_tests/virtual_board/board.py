@@ -6,7 +6,6 @@ Owns processes and the log. What survives is in `state`; what the chip does is i
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import signal
@@ -171,6 +170,7 @@ class VirtualBoard:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            pipesize=_UART_BYTES,
             env=self._environment(),
             start_new_session=True,  # Ctrl-C in the terminal is for the simulator, not for the chip
         )
@@ -242,7 +242,6 @@ class VirtualBoard:
     def _read_output(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
         with process.stdout:
-            fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, _UART_BYTES)
             while data := os.read(process.stdout.fileno(), _UART_BYTES):
                 self.console.from_vm(data)
                 self.wait_for_room()
