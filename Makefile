@@ -51,7 +51,7 @@ sim: ## run the whole device here: SIM_PORT= COLLECTOR_PORT= HEAP= STATE= ARGS="
 	@$(VENV_PYTHON) -m scripts.sim --port "$(SIM_PORT)" --collector-port "$(COLLECTOR_PORT)" \
 		--heap "$(HEAP)" --state "$(STATE)" $(ARGS)
 
-## A board (PORT= BAUD= ESPTOOL_ARGS= MPREMOTE_ARGS= for all of them)
+## A board (PORT= BAUD= ESPTOOL_ARGS= MPREMOTE_ARGS= for all that talk to one)
 flash: ## write MicroPython v1.24.1 with our flash layout (FIRMWARE= FIRMWARE_SHA256= FORCE=1 KEEP_DATA=1)
 	@$(SETUP) board
 	@$(VENV_PYTHON) -m scripts.flash $(BOARD) $(IMAGE) $(FORCED) $(if $(filter 1,$(KEEP_DATA)),--keep-data)

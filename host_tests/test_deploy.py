@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from host_tests.serial_device import SerialDevice
-from host_tests.trees import changed_tree
+from host_tests.trees import changed_tree, files_of, tree_files
 from host_tests.virtual_board.stand_in import stand_in_image
 from host_tests.virtual_board.vm import registers as r
 from scripts import deploy as deploy_command
-from scripts import session, vfs_image
+from scripts import session
 from scripts.build import build
 from scripts.console import ROOT
 from scripts.firmware import patched
@@ -27,17 +27,6 @@ from scripts.firmware import patched
 pytestmark = pytest.mark.vm
 
 MakeSerial = Callable[..., SerialDevice]
-
-
-def files_of(device: SerialDevice) -> dict[str, bytes]:
-    """All files in the board's flash; the board is off or quiet."""
-    with vfs_image.mounted(device.state.flash_path) as fs:
-        paths = [f"{folder.rstrip('/')}/{name}" for folder, _, names in fs.walk("/") for name in names]
-        return {path: vfs_image.read_file(fs, path) or b"" for path in paths}
-
-
-def tree_files(tree: Path) -> dict[str, bytes]:
-    return {"/" + p.relative_to(tree).as_posix(): p.read_bytes() for p in tree.rglob("*") if p.is_file()}
 
 
 def count(output: str) -> tuple[int, int]:
@@ -84,7 +73,7 @@ def test_a_flashed_board_gets_all_files_each_checked_and_starts(make_serial: Mak
     )
     assert f"Tally runs, without a network. Next: make provision PORT={device.tty}" in done.stdout
     device.board.stop()
-    on_board = files_of(device)
+    on_board = files_of(device.state)
     assert {path: on_board.pop(path) for path in tree} == tree
     assert set(on_board) == {"/boot.py"}
 
@@ -104,8 +93,8 @@ def test_one_changed_file_is_sent_and_a_removed_one_goes(
     without = changed_tree(tmp_path / "without", {"lib/cookies.mpy": None})
     assert deploy(device, f"--tree={without}") == (1, 1)
     device.board.stop()
-    assert {**files_of(device), **tree_files(without)} == files_of(device)
-    assert "/lib/cookies.mpy" not in files_of(device)
+    assert {**files_of(device.state), **tree_files(without)} == files_of(device.state)
+    assert "/lib/cookies.mpy" not in files_of(device.state)
 
 
 def test_settings_and_files_of_ones_own_stay_and_what_would_hide_ours_goes(make_serial: MakeSerial) -> None:
@@ -119,7 +108,7 @@ def test_settings_and_files_of_ones_own_stay_and_what_would_hide_ours_goes(make_
     device.plug_in()
     assert deploy(device) == (0, 2)
     device.board.stop()
-    files = files_of(device)
+    files = files_of(device.state)
     assert (files["/notes.txt"], files["/lib/mine.py"]) == (b"mine", b"x = 1")
     assert not {"/lib/forms.py", "/tally.py"} & set(files)
     assert device.read_settings() == settings
@@ -146,7 +135,7 @@ def test_a_watchdog_that_is_about_to_bite_is_calmed_first(make_serial: MakeSeria
 
 def test_a_board_in_rescue_mode_is_repaired_and_leaves_it(make_serial: MakeSerial) -> None:
     device = make_serial()
-    good = files_of(device)["/tally.mpy"]
+    good = files_of(device.state)["/tally.mpy"]
     device.write_file("/tally.mpy", b"not byte code")
     device.plug_in()
     device.board.wait_for_line("rescue mode after 3 crashes")
@@ -154,7 +143,7 @@ def test_a_board_in_rescue_mode_is_repaired_and_leaves_it(make_serial: MakeSeria
     done = device.run("deploy")
     assert (done.returncode, count(done.stdout)) == (0, (1, 0)), done.stdout + done.stderr
     device.board.stop()
-    assert files_of(device)["/tally.mpy"] == good
+    assert files_of(device.state)["/tally.mpy"] == good
 
 
 def test_an_application_that_floods_the_line_is_interrupted(make_serial: MakeSerial) -> None:
@@ -256,7 +245,7 @@ def test_what_a_deploy_left_that_nobody_wants_any_more_goes(make_serial: MakeSer
     device.plug_in()
     assert deploy(device) == (0, 0)
     device.board.stop()
-    assert not [path for path in files_of(device) if path.startswith("/next")]
+    assert not [path for path in files_of(device.state) if path.startswith("/next")]
 
 
 def test_a_board_that_can_not_join_says_that_it_was_deployed_and_why(make_serial: MakeSerial) -> None:
@@ -282,7 +271,7 @@ def test_a_deploy_killed_in_the_middle_leaves_the_old_application_and_goes_on_wh
     make_serial: MakeSerial, tmp_path: Path
 ) -> None:
     device = plugged_in(make_serial)
-    old = files_of(device)
+    old = files_of(device.state)
     tree = changed_tree(tmp_path / "tree", {f"www/{i}.bin": bytes([i]) * 5000 for i in range(6)})
     argv = [sys.executable, "-m", "scripts.deploy", *device.options, f"--tree={tree}"]
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
@@ -295,7 +284,7 @@ def test_a_deploy_killed_in_the_middle_leaves_the_old_application_and_goes_on_wh
     device.board.press_reset()
     device.board.wait_for_line("tally .* on tally-0c3f01", timeout_s=20)
     device.board.stop()
-    now = files_of(device)
+    now = files_of(device.state)
     assert {path: now[path] for path in old if path != "/settings.json"} == {
         path: old[path] for path in old if path != "/settings.json"
     }
@@ -304,8 +293,8 @@ def test_a_deploy_killed_in_the_middle_leaves_the_old_application_and_goes_on_wh
     sent, _ = deploy(device, f"--tree={tree}")
     assert sent in (3, 4)
     device.board.stop()
-    assert {**files_of(device), **tree_files(tree)} == files_of(device)
-    assert not [path for path in files_of(device) if path.startswith("/next")]
+    assert {**files_of(device.state), **tree_files(tree)} == files_of(device.state)
+    assert not [path for path in files_of(device.state) if path.startswith("/next")]
 
 
 def test_a_deploy_committed_by_another_one_is_finished_first(make_serial: MakeSerial) -> None:
@@ -324,6 +313,6 @@ def test_the_manifest_on_the_board_is_the_one_of_the_build(make_serial: MakeSeri
     device = plugged_in(make_serial)
     deploy(device, f"--tree={changed}")
     device.board.stop()
-    manifest = files_of(device)["/manifest.json"]
+    manifest = files_of(device.state)["/manifest.json"]
     assert manifest == (changed / "manifest.json").read_bytes()
     assert json.loads(manifest)["version"] == 1

@@ -15,8 +15,8 @@ import pytest
 
 from host_tests.device import BOOT_MS
 from host_tests.serial_device import SerialDevice
-from host_tests.test_deploy import deploy, files_of, tree_files
-from host_tests.trees import changed_tree
+from host_tests.test_deploy import deploy
+from host_tests.trees import changed_tree, files_of, tree_files
 from host_tests.virtual_board.board import VirtualBoard
 from host_tests.virtual_board.state import BoardState
 from host_tests.virtual_board.vm import registers as r
@@ -109,10 +109,6 @@ def record(device: SerialDevice, new: Path) -> list[bytes]:
     return sources[inventory:-1]
 
 
-def files(replayed: Replayed) -> dict[str, bytes]:
-    return files_of(replayed)  # type: ignore[arg-type]
-
-
 @pytest.mark.timeout(600)
 def test_power_cut_at_every_flash_operation_of_a_deploy(
     vm: Vm, make_serial: Callable[..., SerialDevice], tmp_path: Path, trees: tuple[Path, Path]
@@ -125,7 +121,7 @@ def test_power_cut_at_every_flash_operation_of_a_deploy(
     shutil.copy(device.state.flash_path, before)
     device.plug_in()
     sources = record(device, trees[1])
-    new_board = {path: content for path, content in files_of(device).items() if not path.startswith("/settings")}
+    new_board = {path: content for path, content in files_of(device.state).items() if not path.startswith("/settings")}
     assert new_board == new
     untouched = Replayed(vm, tmp_path / "k0", before)
     operations = untouched.execute(sources, cut_at=0)
@@ -136,7 +132,7 @@ def test_power_cut_at_every_flash_operation_of_a_deploy(
         try:
             replayed.execute(sources, cut_at=k)
             replayed.boot()
-            now = files(replayed)
+            now = files_of(replayed.state)
         finally:
             replayed.close()
         settings = now.pop("/settings.json", b"")
@@ -178,5 +174,5 @@ def test_the_deploy_after_a_power_cut_repairs(
     device.plug_in()
     assert deploy_command.main(again) == 0
     device.board.stop()
-    assert {**files_of(device), **tree_files(trees[1])} == files_of(device)
-    assert not [path for path in files_of(device) if path.startswith("/next")]
+    assert {**files_of(device.state), **tree_files(trees[1])} == files_of(device.state)
+    assert not [path for path in files_of(device.state) if path.startswith("/next")]

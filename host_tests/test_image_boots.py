@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from host_tests.serial_device import NO_RESET, SerialDevice
-from host_tests.test_deploy import files_of
+from host_tests.trees import files_of
 from host_tests.virtual_board.stand_in import APP_OFFSET, stand_in_image
 from host_tests.virtual_board.vm import registers as r
 from scripts import build, flash, image, partitions, sim
@@ -91,7 +91,7 @@ def check_kept(device: SerialDevice) -> None:
 def check_erased(device: SerialDevice) -> None:
     """MicroPython at its prompt and not a byte of before."""
     device.board.stop()
-    assert set(files_of(device)) == {"/boot.py"}
+    assert set(files_of(device.state)) == {"/boot.py"}
     assert log_partition(device).strip(b"\xff") == b""
     assert NAME.encode() not in device.state.flash_path.read_bytes()
 
@@ -125,7 +125,7 @@ def test_the_image_over_a_used_board_is_a_new_board_with_the_old_readings(used: 
     used.board.wait_for_line("INFO main: tally .*, boot 1 ", after=before)
     used.board.wait_for_line("WARNING wifi: no network is set", after=before)
     used.board.stop()
-    assert "/settings.json" not in files_of(used)
+    assert "/settings.json" not in files_of(used.state)
     assert log_partition(used).endswith(READINGS)
 
 

@@ -1,10 +1,12 @@
-"""Trees for a deploy that differ a little from the one of this checkout."""
+"""Trees for a deploy that differ a little from the one of this checkout, and what of them a board has."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
+from host_tests.virtual_board.state import BoardState
+from scripts import vfs_image
 from scripts.build import MANIFEST_NAME, build, manifest_text
 
 
@@ -22,3 +24,15 @@ def changed_tree(folder: Path, changes: dict[str, bytes | None]) -> Path:
     names.remove(MANIFEST_NAME)
     (folder / MANIFEST_NAME).write_text(manifest_text(folder, names))
     return folder
+
+
+def tree_files(tree: Path) -> dict[str, bytes]:
+    """The files of a tree by their paths on the board."""
+    return {"/" + p.relative_to(tree).as_posix(): p.read_bytes() for p in tree.rglob("*") if p.is_file()}
+
+
+def files_of(state: BoardState) -> dict[str, bytes]:
+    """All files in a board's flash; the board is off or quiet."""
+    with vfs_image.mounted(state.flash_path) as fs:
+        paths = [f"{folder.rstrip('/')}/{name}" for folder, _, names in fs.walk("/") for name in names]
+        return {path: vfs_image.read_file(fs, path) or b"" for path in paths}

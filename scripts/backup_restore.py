@@ -11,7 +11,7 @@ import json
 import time
 from pathlib import Path
 
-from scripts import flash, partitions, provision, session, tools
+from scripts import flash, partitions, provision, session
 from scripts.backup_record import FILES_NAME, PARTITIONS, SETTINGS_NAME, Record, is_secret
 from scripts.backup_save import Contents, list_files
 from scripts.console import EXIT_OK, EXIT_USAGE, Problem, shown
@@ -75,9 +75,9 @@ def write_files(board: Link, record: Record, folder: Path) -> None:
     make_folders(board, missing)
     for number, path in enumerate(missing, 1):
         local = folder / FILES_NAME / path[1:]
-        timeout_s = session.timeout_s(local.stat().st_size)
-        tools.mpremote(board, "resume", "fs", "cp", "-f", shown(local), f":{path}", timeout_s=timeout_s)
-        print(f"[{number}/{len(missing)}] {path}, {local.stat().st_size:,} bytes", flush=True)
+        size_bytes = local.stat().st_size
+        session.resume(board, "fs", "cp", "-f", shown(local), f":{path}", size_bytes=size_bytes)
+        print(f"[{number}/{len(missing)}] {path}, {size_bytes:,} bytes", flush=True)
     found = list_files(board).files if missing else found
     if damaged := [path for path in missing if not same(found.get(path), wanted[path])]:
         raise Problem(f"{', '.join(damaged)} arrived damaged. Run the command again, with a shorter or better cable.")
@@ -90,13 +90,12 @@ def same(file: BoardFile | None, digest: str) -> bool:
 def make_folders(board: Link, paths: list[str]) -> None:
     folders = sorted({str(parent) for path in paths for parent in Path(path).parents} - {"/"})
     if folders:
-        call(board, f"make_folders({', '.join(map(repr, folders))})")
+        run_data(board, session.call("make_folders", *folders))
 
 
-def call(board: Link, code: str) -> None:
-    """One of data.py's functions."""
-    script = ("resume", "run", session.on_board("data"), "+", "exec", code)
-    tools.mpremote(board, *script, timeout_s=session.timeout_s())
+def run_data(board: Link, code: str) -> None:
+    """Code that calls one of data.py's functions."""
+    session.resume(board, "run", session.on_board("data"), "+", "exec", code)
 
 
 def stored_settings(folder: Path, record: Record) -> dict:
@@ -120,7 +119,7 @@ def restore(board: Link, record: Record, folder: Path, force: bool) -> int:
         write_partitions(board, record, folder, contents)
         session.say_tap_reset(board)
         session.interrupt(board)
-        call(board, f"raise_counters(boot={least['boot']}, seq={least['seq']})")
+        run_data(board, f"raise_counters(boot={least['boot']}, seq={least['seq']})")
         write_files(board, record, folder)
         outcome = provision.store(board, settings) if settings else None
     session.restart(board)

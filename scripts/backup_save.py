@@ -12,7 +12,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scripts import identity, partitions, session, tools
+from scripts import board_files, identity, partitions, session, tools
 from scripts.backup_record import (
     FILES_NAME,
     PARTITIONS,
@@ -24,7 +24,7 @@ from scripts.backup_record import (
     sha256_of_file,
 )
 from scripts.console import EXIT_OK, EXIT_USAGE, ROOT, Problem, shown
-from scripts.deploy_plan import MANIFEST_PATH, BoardFile, Inventory, files_of, read_inventory, stale_files
+from scripts.deploy_plan import MANIFEST_PATH, BoardFile, Inventory, files_of, stale_files
 from scripts.flash import timed
 from scripts.identity import Identity
 from scripts.link import Link
@@ -39,19 +39,13 @@ class Contents:
     """What a stopped board has to save."""
 
     def __init__(self, board: Link) -> None:
-        self._link = board
         self.inventory = list_files(board)
         self.identity: Identity = identity.ask(board)
-        self._mpremote("run", session.on_board("data"))
-        self.counters: dict[str, int] = json.loads(self._mpremote("exec", "counters()"))
-        words = ", ".join(map(repr, SECRET_WORDS))
-        self.settings: dict | None = json.loads(self._mpremote("exec", f"settings({words})"))
-        self.manifest = ""
-        if MANIFEST_PATH in self.inventory.files:
-            self.manifest = self._mpremote("fs", "cat", ":" + MANIFEST_PATH)
-
-    def _mpremote(self, *command: str) -> str:
-        return tools.mpremote(self._link, "resume", *command, timeout_s=session.timeout_s())
+        session.resume(board, "run", session.on_board("data"))
+        self.counters: dict[str, int] = json.loads(session.resume(board, "exec", session.call("counters")))
+        told = session.resume(board, "exec", session.call("settings", *SECRET_WORDS))
+        self.settings: dict | None = json.loads(told)
+        self.manifest = board_files.manifest_text(board, self.inventory)
 
     @property
     def app(self) -> str:
@@ -74,9 +68,7 @@ class Contents:
 
 def list_files(board: Link) -> Inventory:
     """All files on the board, after a soft reset."""
-    tell_all = "show('', sorted(os.ilistdir('/')))"
-    script = ("run", session.on_board("inventory"), "+", "exec", tell_all)
-    return read_inventory(tools.mpremote(board, *script, timeout_s=session.timeout_s()))
+    return board_files.inventory(board, "show('', sorted(os.ilistdir('/')))")
 
 
 def save_settings(settings: dict | None, folder: Path) -> None:
@@ -94,8 +86,7 @@ def save_files(board: Link, files: dict[str, BoardFile], folder: Path) -> None:
         if ".." in Path(path).parts:
             raise Problem(f"{path} on the board has a name that can't be saved. Rename it: make repl, os.rename.")
         target.parent.mkdir(parents=True, exist_ok=True)
-        timeout_s = session.timeout_s(file.size_bytes)
-        tools.mpremote(board, "resume", "fs", "cp", f":{path}", shown(target), timeout_s=timeout_s)
+        session.resume(board, "fs", "cp", f":{path}", shown(target), size_bytes=file.size_bytes)
         if sha256_of_file(target) != file.sha256:
             raise Problem(f"{path} arrived damaged. Run the command again, with a shorter or better cable.")
         print(f"[{number}/{len(files)}] {path}, {file.size_bytes:,} bytes", flush=True)

@@ -9,13 +9,12 @@ how bytes reach the board (mpremote does) nor what the files mean.
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 import time
 from pathlib import Path
 
-from scripts import console, link, session, startup, tools
+from scripts import board_files, console, link, session, startup
 from scripts.build import build
 from scripts.console import EXIT_OK, EXIT_USAGE, ROOT, Problem
 from scripts.deploy_plan import (
@@ -27,7 +26,6 @@ from scripts.deploy_plan import (
     check_space,
     files_of,
     make_plan,
-    read_inventory,
     staged_name,
 )
 from scripts.firmware import read_versions, sha256_of
@@ -52,7 +50,7 @@ class Deploy:
     def run(self) -> tuple[int, int]:
         """Bring the files over; (files sent, files removed), the manifest not counted."""
         board = self._look()
-        plan = make_plan(board, self._old(board), self._wanted)
+        plan = make_plan(board, files_of(board_files.manifest_text(self._link, board)), self._wanted)
         if plan.is_empty:
             if plan.left_over:
                 self._call("begin", *plan.left_over)
@@ -67,24 +65,15 @@ class Deploy:
 
     def _look(self) -> Inventory:
         """The board's files, after finishing what an earlier deploy committed."""
-        board = self._inventory()
+        board = board_files.inventory(self._link)
         wanted = read_versions().image.micropython
         if board.release != wanted:
             raise Problem(f"the board runs MicroPython {board.release}, Tally needs {wanted}. Run: make flash")
         if COMMIT in board.files:
             print("finishing the deploy that was broken off", flush=True)
             self._install()
-            board = self._inventory()
+            board = board_files.inventory(self._link)
         return board
-
-    def _inventory(self) -> Inventory:
-        script = session.on_board("inventory")
-        return read_inventory(tools.mpremote(self._link, "run", script, timeout_s=session.timeout_s()))
-
-    def _old(self, board: Inventory) -> dict[str, BoardFile]:
-        if MANIFEST_PATH not in board.files:
-            return {}
-        return files_of(self._resume("fs", "cat", ":" + MANIFEST_PATH))
 
     def _send_all(self, paths: list[str]) -> None:
         total = sum(self._wanted[path].size_bytes for path in paths)
@@ -99,9 +88,9 @@ class Deploy:
     def _send(self, path: str, file: BoardFile) -> None:
         local = console.shown(self._tree / path[1:])
         copy = ["fs", "cp", "-f", local, f":{NEXT}part"]
-        stage = ["exec", call("stage", staged_name(path), file.sha256)]
+        stage = ["exec", session.call("stage", staged_name(path), file.sha256)]
         for _ in range(SEND_TRIES):
-            answer = self._resume(*copy, "+", *stage, size_bytes=file.size_bytes)
+            answer = session.resume(self._link, *copy, "+", *stage, size_bytes=file.size_bytes)
             if answer.rstrip().endswith("staged"):
                 return
             print(f"{path[1:]} arrived damaged, sending it again", flush=True)
@@ -109,24 +98,15 @@ class Deploy:
         raise Problem(f"{path[1:]} arrived damaged {SEND_TRIES} times. {fix}")
 
     def _install(self) -> None:
-        said = self._resume("run", console.shown(INSTALL_PATH), "+", "exec", "print(apply())")
+        said = session.resume(self._link, "run", console.shown(INSTALL_PATH), "+", "exec", "print(apply())")
         if not said.rstrip().endswith("True"):
             fix = "Remove it (make repl: import os; os.remove('/next/commit')), then run make deploy again."
             raise Problem(f"the board holds a deploy of another version of Tally that this one can't finish. {fix}")
-        self._resume("exec", FORGET_CRASHES)
+        session.resume(self._link, "exec", FORGET_CRASHES)
 
     def _call(self, function: str, *arguments: str) -> None:
         """One of inventory.py's functions."""
-        self._resume("exec", call(function, *arguments))
-
-    def _resume(self, *command: str, size_bytes: int = 0) -> str:
-        """Without the soft reset: what inventory.py defined is still there."""
-        return tools.mpremote(self._link, "resume", *command, timeout_s=session.timeout_s(size_bytes))
-
-
-def call(function: str, *arguments: str) -> str:
-    """Python that calls a function on the board; in double quotes, for the shell puts single ones around it."""
-    return f"{function}({', '.join(map(json.dumps, arguments))})"
+        session.resume(self._link, "exec", session.call(function, *arguments))
 
 
 def deploy(args: argparse.Namespace) -> int:

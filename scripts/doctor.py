@@ -12,10 +12,10 @@ import sys
 import time
 from typing import Any
 
-from scripts import console, doctor_rows, flash, identity, link, partitions, session, tools
+from scripts import board_files, console, doctor_rows, flash, identity, link, partitions, session, tools
 from scripts.build import build
 from scripts.console import EXIT_ENVIRONMENT, EXIT_FAULT, EXIT_OK, Problem
-from scripts.deploy_plan import MANIFEST_PATH, BoardFile, Inventory, files_of, read_inventory
+from scripts.deploy_plan import MANIFEST_PATH, BoardFile, files_of
 from scripts.doctor_rows import NOTE, OK, WRONG, Row
 from scripts.failures import ToolProblem, last_words
 from scripts.firmware import read_versions
@@ -49,9 +49,9 @@ class Board:
 
     def _ask(self) -> None:
         facts, here_s = self._facts()
-        inventory = read_inventory(self._mpremote("run", session.on_board("inventory")))
+        inventory = board_files.inventory(self._link)
         who = identity.ask(self._link)
-        manifest = self._manifest(inventory)
+        manifest = files_of(board_files.manifest_text(self._link, inventory))
         self.rows += doctor_rows.chip(who)
         self.rows += doctor_rows.firmware(who, read_versions().image.micropython)
         self.rows += doctor_rows.partition_table(who.partitions, partitions.read_csv())
@@ -60,9 +60,6 @@ class Board:
         if manifest:
             self._check_settings()
         self.rows += doctor_rows.running(facts, here_s)
-
-    def _mpremote(self, *command: str) -> str:
-        return tools.mpremote(self._link, *command, timeout_s=session.timeout_s())
 
     def _facts(self) -> tuple[dict[str, Any], float]:
         """What the stopped application knew, and this computer's time when it was told. A row when not all was told."""
@@ -85,11 +82,6 @@ class Board:
             self.rows.append(Row(NOTE, "app", f"it does not tell all of its state: {last_words(problem.output)}"))
         return facts, here_s
 
-    def _manifest(self, inventory: Inventory) -> dict[str, BoardFile]:
-        if MANIFEST_PATH not in inventory.files:
-            return {}
-        return files_of(self._mpremote("resume", "fs", "cat", ":" + MANIFEST_PATH))
-
     def _built(self) -> dict[str, BoardFile]:
         try:
             tree, _ = build()
@@ -100,7 +92,7 @@ class Board:
 
     def _check_settings(self) -> None:
         try:
-            problems = json.loads(self._mpremote("resume", "exec", CHECK_SETTINGS))
+            problems = json.loads(session.resume(self._link, "exec", CHECK_SETTINGS))
         except ToolProblem as problem:
             if problem.name:
                 raise

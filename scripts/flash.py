@@ -238,7 +238,7 @@ def flash(args: argparse.Namespace) -> int:
     wait_for_prompt(board, firmware.read_versions().image.micropython)
     port = f" PORT={args.port}" if args.port else ""
     if args.keep_data:
-        tools.mpremote(board, "resume", "reset", timeout_s=ANSWER_TIMEOUT_S)
+        session.restart(board)
         print(
             f"The board starts with what it held. Next: `make log{port}`, or `make deploy{port}` for a new application."
         )

@@ -8,11 +8,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from scripts import tools
 from scripts.console import Problem
 from scripts.link import Link
 from scripts.partitions import Partition
-from scripts.session import on_board, timeout_s
+from scripts.session import on_board, resume
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Identity:
 
 def ask(board: Link) -> Identity:
     """Ask a board that is at its prompt; no reset. Problem when the answer can't be read."""
-    return read(tools.mpremote(board, "resume", "run", on_board("identity"), timeout_s=timeout_s()))
+    return read(resume(board, "run", on_board("identity")))
 
 
 def read(text: str) -> Identity:

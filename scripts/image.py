@@ -62,17 +62,15 @@ def web_tools_manifest(version: str, image_name: str, flash_offset: int) -> str:
     return json.dumps(manifest, indent=2) + "\n"
 
 
-def write_image(stock: bytes, tree: Path, folder: Path) -> Path:
-    """Write the three files to `folder`; the path of the image."""
-    pin = firmware.read_versions().image
-    path = folder / f"tally-{app_version()}-{pin.chip}.bin"
-    image = factory_image(stock, tree)
+def write_image(image: bytes, pin: firmware.ImagePin, folder: Path) -> tuple[Path, str]:
+    """Write the three files to `folder`; path and SHA-256 of the image."""
+    version, digest = app_version(), firmware.sha256_of(image)
+    path = folder / f"tally-{version}-{pin.chip}.bin"
     folder.mkdir(parents=True, exist_ok=True)
     path.write_bytes(image)
-    # The form that sha256sum -c reads.
-    Path(f"{path}.sha256").write_text(f"{firmware.sha256_of(image)}  {path.name}\n")
-    (folder / "manifest.json").write_text(web_tools_manifest(app_version(), path.name, pin.flash_offset))
-    return path
+    Path(f"{path}.sha256").write_text(f"{digest}  {path.name}\n")  # the form that sha256sum -c reads
+    (folder / "manifest.json").write_text(web_tools_manifest(version, path.name, pin.flash_offset))
+    return path, digest
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -82,12 +80,11 @@ def main(argv: list[str] | None = None) -> int:
 
     def command() -> int:
         stock = firmware.find_image(args.firmware, args.firmware_sha256)
-        tree, _ = build()
-        path = write_image(stock, tree, IMAGE_DIR)
         pin = firmware.read_versions().image
-        image = path.read_bytes()
+        image = factory_image(stock, build()[0])
+        path, digest = write_image(image, pin, IMAGE_DIR)
         shown = os.path.relpath(path, ROOT)
-        print(f"image: {shown}, {len(image):,} bytes, SHA-256 {firmware.sha256_of(image)}")
+        print(f"image: {shown}, {len(image):,} bytes, SHA-256 {digest}")
         print(f"beside it: {path.name}.sha256, manifest.json (ESP Web Tools)")
         esptool = [".venv/bin/esptool", "--chip", pin.chip, "write-flash", f"{pin.flash_offset:#x}", shown]
         print(f"to write it: {shlex.join(esptool)}")

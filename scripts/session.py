@@ -6,6 +6,7 @@ Owns the watchdog's part in that, and how patient a command is. Must not know wh
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 
 from scripts import tools
@@ -35,6 +36,17 @@ def timeout_s(size_bytes: int = 0) -> float:
     return ANSWER_TIMEOUT_S + size_bytes / _SLOWEST_BYTES_PER_S
 
 
+def resume(board: Link, *command: str, size_bytes: int = 0) -> str:
+    """One mpremote command without the soft reset: what was defined on the board is still there. `size_bytes` is the
+    size of a file that travels."""
+    return tools.mpremote(board, "resume", *command, timeout_s=timeout_s(size_bytes))
+
+
+def call(function: str, *arguments: str) -> str:
+    """Python that calls a function on the board; in double quotes, for the shell puts single ones around it."""
+    return f"{function}({', '.join(json.dumps(argument, ensure_ascii=False) for argument in arguments)})"
+
+
 def say_tap_reset(board: Link) -> None:
     """After esptool, at a bridge that can't reset the board."""
     if "no-reset" in board.esptool_args:
@@ -46,7 +58,7 @@ def interrupt(board: Link) -> None:
     hears nothing for 14 s, longer than mpremote waits: so there is more than one try."""
     for left in reversed(range(INTERRUPT_TRIES)):
         try:
-            tools.mpremote(board, "resume", "exec", CALM_WATCHDOG, timeout_s=timeout_s())
+            resume(board, "exec", CALM_WATCHDOG)
             return
         except ToolProblem as problem:
             if not left or problem.name not in _DEAF:
@@ -56,7 +68,7 @@ def interrupt(board: Link) -> None:
 
 def restart(board: Link) -> None:
     """A hard reset: unlike a soft one it runs main.py and stops the watchdog."""
-    tools.mpremote(board, "resume", "reset", timeout_s=timeout_s())
+    resume(board, "reset")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import fcntl
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -20,17 +19,16 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from host_tests.virtual_board import stand_in
 from host_tests.virtual_board.board import VirtualBoard
 from host_tests.virtual_board.pty_port import PtyPort
 from host_tests.virtual_board.serial_board import SerialBoard
-from host_tests.virtual_board.stand_in import stand_in_image
 from host_tests.virtual_board.state import BoardState
 from host_tests.virtual_board.vm import registers as r
 from scripts import console, vfs_image
 from scripts.build import build, translate_traceback
 from scripts.collector import Collector
 from scripts.console import BUILD_DIR, EXIT_FAULT, EXIT_OK, EXIT_USAGE, Problem, stop_on_signals
-from scripts.firmware import sha256_of
 from scripts.vm import find_vm
 
 SSID = "tally-sim"
@@ -217,8 +215,7 @@ def serve_port(board: VirtualBoard, args: argparse.Namespace, stack: contextlib.
     board.wait_for_room = pty.wait_for_room
     image = BUILD_DIR / "stand-in.bin"
     image.parent.mkdir(exist_ok=True)
-    image.write_bytes(stand_in_image())
-    firmware = f"FIRMWARE={os.path.relpath(image)} FIRMWARE_SHA256={sha256_of(image.read_bytes())}"
+    firmware = stand_in.write(image)
     say(f"SERIAL port={port}: an empty board. In another terminal:")
     say(f'  make flash PORT={port} ESPTOOL_ARGS="--before no-reset --after no-reset" {firmware}')
     say(f"  make deploy PORT={port}")

@@ -17,7 +17,7 @@ from scripts import partitions
 from scripts.console import Problem
 
 BLOCK_SIZE_BYTES = 4096
-# What a deploy puts on the board and may remove again; everything else belongs to the person or the app.
+# What sync_tree owns whole. A deploy to a board, where a person may have put modules of theirs, asks its manifest too.
 DEPLOYED_TOP_LEVEL = (
     "main.py",
     "tally.mpy",

@@ -89,7 +89,8 @@ class Console:
             self._pass_on(self._held)
             self._held = b""
             if self._line:
-                self._end_line()
+                self._show(self._line)
+                self._line = b""
 
     def say(self, text: str) -> None:
         """A line of the boot ROM."""
@@ -117,13 +118,12 @@ class Console:
     def write(self, data: bytes) -> None:
         *ended, self._line = (self._line + data).split(b"\n")
         for line in ended:
-            self._on_line(line.decode(errors="replace").rstrip("\r"))
+            self._show(line)
         if self.on_output:
             self.on_output(data)
 
-    def _end_line(self) -> None:
-        self._on_line(self._line.decode(errors="replace").rstrip("\r"))
-        self._line = b""
+    def _show(self, line: bytes) -> None:
+        self._on_line(line.decode(errors="replace").rstrip("\r"))
 
     def execute(self, source: bytes, single: bool) -> None:
         self._chip.execute(source, single)

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from scripts import partitions
-from scripts.console import EXIT_OK, EXIT_USAGE, Problem, run
+from scripts.console import EXIT_OK, EXIT_USAGE, Problem, run, shown
 from scripts.partitions import Partition
 
 APP_OFFSET = 0x10000
@@ -77,18 +77,23 @@ def stand_in_image(version: str = "v1.24.1", app_bytes: int = DEFAULT_APP_BYTES)
     return (bootloader.ljust(partitions.TABLE_OFFSET, b"\xff") + table).ljust(APP_OFFSET, b"\xff") + app
 
 
+def write(path: Path) -> str:
+    """Write the image; what `make flash` is to be given for it."""
+    image = stand_in_image()
+    path.write_bytes(image)
+    return f"FIRMWARE={shown(path)} FIRMWARE_SHA256={hashlib.sha256(image).hexdigest()}"
+
+
 def main(argv: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(prog="python -m host_tests.virtual_board.stand_in", description="Write the stand-in.")
     p.add_argument("path", type=Path)
     path = p.parse_args(argv).path
 
     def command() -> int:
-        image = stand_in_image()
         try:
-            path.write_bytes(image)
+            print(write(path))
         except OSError as error:
             raise Problem(f"{path} can't be written ({error.strerror}). Name another file.", EXIT_USAGE) from error
-        print(f"FIRMWARE={path} FIRMWARE_SHA256={hashlib.sha256(image).hexdigest()}")
         return EXIT_OK
 
     return run(command)
