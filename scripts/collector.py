@@ -14,6 +14,7 @@ import socketserver
 import sqlite3
 import sys
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -26,7 +27,7 @@ from scripts.collector_store import DEVICE, SELECT, SUMMARY, Answer, Refusal, St
 from scripts.console import EXIT_ENVIRONMENT, EXIT_OK, EXIT_USAGE, Problem, run, stop_on_signals
 
 HOST, BODY_LIMIT_BYTES = "127.0.0.1", 65536
-CLIENT_TIMEOUT_S, LINGER_S, LINGER_READS, POLL_S = 30.0, 1.0, 64, 0.01
+CLIENT_TIMEOUT_S, LINGER_S, LINGER_READS, POLL_S, LOOK_S = 30.0, 1.0, 64, 0.01, 0.2
 QUERY_RULES = {"after": "[0-9]{1,18}", "device": DEVICE, "limit": "[1-9][0-9]{0,3}|10000"}
 METHODS = {"/": ["GET"], "/stats": ["GET"], "/readings": ["GET", "POST"]}
 ABOUT = """Tally reference collector: it stores what is posted to /readings (db={}).
@@ -226,9 +227,8 @@ class Collector:
         try:
             return Store(self._path)
         except sqlite3.Error as error:
-            why = f"the database {self.db} cannot be used ({error})"
             todo = "Choose a file in a folder that exists and that you may write to, with --db."
-            raise _not_started(why, todo) from error
+            raise _not_started(f"the database {self.db} cannot be used ({error})", todo) from error
 
     def stop(self) -> None:
         """Free the port and close the database at once; a second call does nothing."""
@@ -252,11 +252,10 @@ class Collector:
         devices = {row.pop("device"): row for row in self._store.select(SUMMARY, "boots")}
         for row in devices.values():
             row["boots"].sort()
-        total = sum(row["readings"] for row in devices.values())
         names = ("requests", "refused", "repeated_keys", "repeated_readings")
         with self._lock:
             counts = {name: self._counts[name] for name in names}
-        return {"readings": total, **counts, "devices": devices}
+        return {"readings": sum(row["readings"] for row in devices.values()), **counts, "devices": devices}
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to one of the counters that stats() shows."""
@@ -292,7 +291,8 @@ def main(argv: list[str] | None = None) -> int:
 def _serve(collector: Collector) -> int:
     with suppress(KeyboardInterrupt), collector:
         print(f"collector: {collector.url} db={collector.db}", flush=True)
-        threading.Event().wait()
+        while True:  # a signal that comes just before a sleep does not end it, so none is for ever
+            time.sleep(LOOK_S)
     return EXIT_OK
 
 
