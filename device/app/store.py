@@ -1,65 +1,205 @@
-"""Samples that wait for the server: a queue in memory, and the loss ledger. The durable store will take its place.
+"""Samples and marks in the ring log: sequence numbers, the cursor of what the server has, the loss ledger.
 
-Owns sequence numbers and the two identities `taken = stored + rejected`, `stored = acknowledged + pending +
-expired`. Plain code without I/O or clock. Full: the oldest sample expires, so that sampling never stops.
+Owns what a record means (docs/storage.md, format 1). Must not know flash (lib/ring_log) or sockets. Made by
+app.store_open. `taken = stored + rejected` and `stored = acknowledged + pending + expired` hold over the life of the
+log: the counts are kept in it.
 """
 
-from struct import calcsize, pack_into, unpack_from
+from struct import pack_into, unpack_from
 
 from micropython import const
+from ring_log import HEADER_BYTES
 
+SAMPLE = const(1)
+CURSOR = const(2)
+SYNC = const(3)
+BOOT = const(4)
+CONFIG = const(5)
+NOTE = "<IIIIIIIIi"  # next seq, stored, cursor, acknowledged, expired, rejected, boot, base_s, steps_s; then the names
+NOTE_BYTES = const(36)
+RECORD = "<IIBBHII"  # seq, time, kind, info, late_ms, and the first two values or what a mark says
+VALUES_AT = const(12)
+REASONS = ("", "absent", "crc", "range", "timeout", "error")
+_NO_NUMBER = const(0x7FC00000)  # a float that is none, plus the reason; totals have their own
+NO_TOTAL = 0xFFFFFFF0
 _SEQ_BLOCK = const(1000)
+_MARK_EVERY = const(32)  # acknowledged samples: so many may be sent again after a power cut
 
 
-class SampleQueue:
-    """`capacity` samples of `fields` numbers in one buffer made at start: 5 + 4 * fields bytes each.
+class Store:
+    """`cursor` is the last number that is acknowledged or expired, `last` the newest sample: (seq, values), as long as
+    they are the values of this configuration. `is_memory` says that the log is gone at a reset. Numbers up to
+    `block_end` were taken with `count_up`, so that none is used twice even if the log is lost."""
 
-    `count_up("seq", n)` durably takes n sequence numbers and returns the one before the first; numbers that a crash
-    left unused are skipped, never repeated."""
-
-    def __init__(self, capacity: int, fields: int, count_up: "Any") -> None:
-        self._format = "<IB" + "f" * fields
-        self._size = calcsize(self._format)
-        self._buffer = bytearray(capacity * self._size)
-        self._capacity = capacity
-        self._count_up = count_up
-        self.next_seq = self.first_pending = count_up("seq", _SEQ_BLOCK) + 1
-        self._block_end = self.next_seq + _SEQ_BLOCK
-        self.rejected = self.acknowledged = self.expired = 0
+    def __init__(self, log: "Any", names: str, boot: int, clock: "Any", count_up: "Any") -> None:
+        self.log = log
+        self.names = names
+        self.boot = boot
+        self._clock = clock
+        self.count_up = count_up
+        self._totals = [name.endswith("_total") for name in names.split(",")]
+        self.next_seq = 1
+        self.block_end = 0
+        self.stored = self.cursor = self.acknowledged = self.expired = self.rejected = 0
+        self.is_memory = False
+        self.last = 0, ()
+        self.marked = 0
+        self._past = 0, 0, 0  # a boot that is over, and base and steps of its clock
+        log.note = self._note
 
     def pending(self) -> int:
-        return self.next_seq - self.first_pending
+        return self.stored - self.acknowledged - self.expired
 
-    def append(self, unix_s: int, quality: int, values: tuple) -> None:
-        """Keep one sample, None for a value that could not be read, or count it as rejected."""
-        if self.next_seq == self._block_end:
-            try:
-                self._count_up("seq", _SEQ_BLOCK)
-            except OSError:  # without a number that is never given twice, a sample can't be told from another
-                self.rejected += 1
-                return
-            self._block_end += _SEQ_BLOCK
-        if self.pending() == self._capacity:
-            self.first_pending += 1
-            self.expired += 1
-        self.put(self.next_seq, unix_s, quality, [float("nan") if v is None else v for v in values])
-        self.next_seq += 1
+    def append(self, time_s: int, quality: int, values: "Any", late_ms: int = 0) -> None:
+        """Keep one sample durably, or count it as rejected. `time_s` is Unix time with quality 2 and uptime with less;
+        a value that could not be had is the word for why (REASONS)."""
+        try:
+            if self.next_seq > self.block_end:
+                self.block_end = self.count_up("seq", _SEQ_BLOCK) + _SEQ_BLOCK
+            self._pack(self.next_seq, time_s, SAMPLE, quality, min(late_ms, 65535), 0, 0)
+            at = VALUES_AT
+            for given in values:  # zip would allocate
+                value = given
+                is_total = self._totals[at // 4 - 3]
+                if isinstance(given, str):
+                    value = REASONS.index(given) + (NO_TOTAL if is_total else _NO_NUMBER)
+                    is_total = True
+                pack_into("<I" if is_total else "<f", self.log.record, at, value)
+                at += 4
+        except OSError:
+            self.rejected += 1
+            return
+        try:
+            self.log.append()
+            self.stored += 1
+            self.last = self.next_seq, values
+        except OSError:
+            self.rejected += 1
+        self.next_seq += 1  # also if it was not stored: the flash may have taken what it did not say it took
 
-    def put(self, seq: int, unix_s: int, quality: int, numbers: list) -> None:
-        """Write the place of sample `seq`; a value that could not be read is not a number."""
-        pack_into(self._format, self._buffer, seq % self._capacity * self._size, unix_s, quality, *numbers)
+    def _pack(self, *parts: "Any") -> None:
+        pack_into(RECORD, self.log.record, 0, *parts)
 
-    def read(self, seq: int) -> tuple:
-        """(unix_s, quality, number...) of a sample still held."""
-        return unpack_from(self._format, self._buffer, seq % self._capacity * self._size)
+    def mark(self, kind: int, info: int, time_s: int, a: int, b: int, extra: int = 0) -> None:
+        """Note something other than a sample, under the number of the last one. If that fails, the next sector's header
+        tells."""
+        self._pack(self.next_seq - 1, time_s, kind, info, extra & 0xFFFF, a, b & 0xFFFFFFFF)
+        try:
+            self.log.append()
+        except OSError:
+            self.log.at = self.log.flash.sector_bytes
 
-    def acknowledge(self, last_seq: int) -> None:
-        """The server has everything up to and including `last_seq`, of which some may have expired meanwhile."""
-        count = max(0, last_seq + 1 - self.first_pending)
-        self.acknowledged += count
-        self.first_pending += count
+    def synced(self, _: int) -> None:
+        """The clock was set: note what that makes of the uptime."""
+        clock = self._clock
+        source = ("", "ntp", "http", "browser").index(clock.source)
+        ppm = -32768 if clock.ppm is None else clock.ppm
+        self.mark(SYNC, source, clock.now()[0], clock.base_s, clock.steps_s, ppm)
+
+    def acknowledge(self, last_seq: int, settled: int) -> None:
+        """The server has everything up to `last_seq`: then `settled` samples were acknowledged or expired, of which
+        some may have expired meanwhile."""
+        count = settled - self.acknowledged - self.expired
+        if count > 0:
+            self.acknowledged += count
+            self.cursor = last_seq
+        if self.acknowledged - self.marked >= _MARK_EVERY:
+            self.save_cursor()
+
+    def save_cursor(self) -> None:
+        """Make the cursor durable now; until then a power cut has a few samples sent again."""
+        self.marked = self.acknowledged
+        self.mark(CURSOR, self._clock.quality, self._clock.stamp(), self.cursor, self.acknowledged)
+
+    def give_up(self, cursor: int, settled: int) -> None:
+        """Samples up to `cursor` that nobody got are gone: `settled` were acknowledged or expired before the next."""
+        count = settled - self.acknowledged - self.expired
+        if count > 0:
+            self.expired += count
+            self.cursor = cursor
+
+    def tend(self) -> None:
+        """Have the next sector ready, in a moment when a slow erase does no harm."""
+        try:
+            self.log.tend()
+        except OSError:  # the next append says it
+            pass
+
+    def _note(self, number: int) -> bytearray:
+        """The store's part of a sector's header; what the new sector pushes out of the ring is given up."""
+        log = self.log
+        oldest = log.oldest(number)
+        if oldest > 1 and log.header(oldest, log.page):
+            first, before = unpack_from("<II", log.page, HEADER_BYTES)
+            self.give_up(first - 1, before)
+        clock = self._clock
+        names = self.names.encode()
+        note = bytearray(NOTE_BYTES + len(names))
+        pack_into(
+            NOTE, note, 0, self.next_seq, self.stored, self.cursor, self.acknowledged, self.expired, self.rejected,
+            self.boot, clock.base_s, clock.steps_s,
+        )
+        note[NOTE_BYTES:] = names
+        return note
+
+    def samples(self, first: int, page: bytearray) -> "Any":
+        """Yield (seq, unix_s or None, quality, boot, names, values) of the samples from number `first` on, oldest
+        first; values are numbers or words. `page` is this scan's own, of ring_log.PAGE_BYTES."""
+        log = self.log
+        oldest = log.oldest(log.number)
+        number = log.find(lambda page: unpack_from("<I", page, HEADER_BYTES)[0] <= first) or oldest
+        while number <= log.number:
+            size = log.header(number, page)
+            if size:
+                boot, _, steps_s = unpack_from("<IIi", page, HEADER_BYTES + 24)
+                names = bytes(memoryview(page)[HEADER_BYTES + NOTE_BYTES : size - 4]).decode()
+                totals = [name.endswith("_total") for name in names.split(",")]
+            for i in log.records(number, page):
+                seq, time_s, kind, info, _, a, b = unpack_from(RECORD, page, i)
+                if kind == SAMPLE and seq >= first:
+                    unix_s, info = self.unix(boot, time_s, info, steps_s)
+                    yield seq, unix_s, info, boot, names, decode(page, i + VALUES_AT, totals)
+                elif kind == BOOT:
+                    boot = a
+                    steps_s = 0
+                elif kind == SYNC:
+                    steps_s = b - (b >> 31 << 32)
+            number = max(number + 1, log.oldest(log.number))
+
+    def unix(self, boot: int, time_s: int, quality: int, steps_s: int) -> tuple:
+        """(Unix seconds or None, quality) of a stored time, by all that is known of the clock of its boot by now;
+        `steps_s` were the clock's steps when it was stored."""
+        if boot == self.boot:
+            base_s = self._clock.base_s
+            total_s = self._clock.steps_s
+        else:
+            if boot != self._past[0]:
+                from app.restamp import clock_of
+
+                self._past = (boot,) + clock_of(self.log, boot)
+            _, base_s, total_s = self._past
+        if quality == 2:
+            return time_s + total_s - steps_s, 2 if total_s == steps_s else 1
+        return (base_s + total_s + time_s, 1) if base_s else (None, 0)
 
 
-def number(value: float) -> str:
-    """A reading as JSON has it; 7 digits are what a 32-bit float holds."""
-    return "null" if value != value else "%.7g" % value
+def decode(page: bytearray, at: int, totals: list) -> tuple:
+    """The values of a record: numbers, or words for why there is none."""
+    values = []
+    for is_total in totals:
+        value = unpack_from("<I", page, at)[0]
+        reason = value - (NO_TOTAL if is_total else _NO_NUMBER)
+        if 0 < reason < len(REASONS):
+            value = REASONS[reason]
+        elif not is_total:
+            value = unpack_from("<f", page, at)[0]
+        values.append(value)
+        at += 4
+    return tuple(values)
+
+
+def number(value: "Any") -> str:
+    """A value as JSON has it; 7 digits are what a 32-bit float holds."""
+    if isinstance(value, str):
+        return "null"
+    return str(value) if isinstance(value, int) else "%.7g" % value
