@@ -23,6 +23,7 @@ STAT_NO_AP_FOUND_IN_RSSI_THRESHOLD = 212
 _SCAN_MS = 2500
 _ACTIVE_BYTES = 38324  # of the IDF heap, once active
 _MAX_HOSTNAME = 32
+_NAME_SERVER = "127.0.0.53"  # what DHCP gives out
 _names = {"hostname": "mpy-esp32c3", "country": "XX"}
 _STA_PARAMS = ("ssid", "essid", "channel", "reconnects", "txpower", "pm", "mac", "protocol")
 _AP_PARAMS = ("ssid", "essid", "key", "password", "security", "authmode", "channel", "hidden")
@@ -43,6 +44,14 @@ def country(code=None):
     if len(code) != 2:
         raise ValueError("invalid country code")
     _names["country"] = code
+
+
+def ipconfig(param=None, **kwargs):
+    if kwargs:
+        raise ValueError("virtual board: setting the name server is not modelled")
+    if param != "dns":
+        raise ValueError("unknown config param")
+    return _NAME_SERVER if _radio.link_is_up() else "0.0.0.0"
 
 
 def _rssi():
@@ -127,7 +136,7 @@ class _WLAN:
             return ("192.168.4.1", "255.255.255.0", "192.168.4.1", "0.0.0.0")
         if not self.isconnected():
             return ("0.0.0.0", "0.0.0.0", "0.0.0.0", "0.0.0.0")
-        return ("127.0.0.1", "255.0.0.0", "127.0.0.1", "127.0.0.1")
+        return ("127.0.0.1", "255.0.0.0", "127.0.0.1", _NAME_SERVER)
 
     def ipconfig(self, param):
         ip, mask, gateway, _ = self.ifconfig()

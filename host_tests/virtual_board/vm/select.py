@@ -7,6 +7,7 @@ what is at the other end runs in real time.
 
 import _board
 import _radio
+import _udp
 import registers as _r
 import uselect as _u
 from _board import words as _words
@@ -69,6 +70,8 @@ class poll:
             return 0
         if flags & POLLOUT and not flags & (POLLERR | POLLHUP) and self._objects[id(native)]._free() <= 0:
             flags &= ~POLLOUT
+        if flags & POLLIN and self._objects[id(native)]._datagrams and not _udp.arrived(native):
+            flags &= ~POLLIN
         return flags & ~POLLERR
 
     def _look(self, timeout_ms):

@@ -7,6 +7,7 @@ and 127.0.0.0/8 is all that can be reached, whatever the board's program asks fo
 import _board
 import _idf
 import _radio
+import _udp
 import gc as _gc
 import registers as _r
 import uselect as _select
@@ -100,6 +101,7 @@ def _take():
 class socket:
     _listening = False
     _blocking = True
+    _wait_ms = -1
 
     def __init__(self, af=AF_INET, type=SOCK_STREAM, proto=0, *, _native=None):
         if af != AF_INET or type not in (SOCK_STREAM, SOCK_DGRAM):
@@ -108,6 +110,7 @@ class socket:
             _take()
             _native = _u.socket(af, type)
         self._native = _native
+        self._datagrams = type == SOCK_DGRAM
 
     def _shrink(self):
         """Windows near lwIP's 5,760 bytes, so that a peer that does not read is felt as on the device."""
@@ -131,11 +134,13 @@ class socket:
     def setblocking(self, value):
         self._open().setblocking(value)
         self._blocking = bool(value)
+        self._wait_ms = -bool(value)
 
     def settimeout(self, value):
         """The device waits in steps of 100 ms: less is one step, which then ends like a non-blocking call."""
         self._blocking = value is None or value >= 0.1
         self._open().settimeout(max(value, 0.1) if value else value)
+        self._wait_ms = -1 if value is None else int(1000 * max(value, 0.1)) if value else 0
 
     def setsockopt(self, level, optname, value):
         if (level, optname) == (SOL_SOCKET, SO_REUSEADDR):
@@ -178,6 +183,8 @@ class socket:
 
     def connect(self, address):
         native = self._open()
+        if self._datagrams:
+            raise ValueError("virtual board: connect() of a datagram socket is not modelled")
         peer = _peer(address)
         if _idf.starved():
             raise OSError(116)
@@ -240,6 +247,8 @@ class socket:
         if not _radio.link_is_up():
             raise OSError(11)
         try:
+            if self._datagrams:
+                return _udp.receive(native, self._wait_ms, method, *args)
             return getattr(native, method)(*args)
         except OSError as error:
             if error.errno == 11 and self._blocking:  # the VM's recv does not say that its time is up
@@ -250,14 +259,17 @@ class socket:
         return self._receive("recv", bufsize)
 
     def recvfrom(self, bufsize):
-        data, raw = self._receive("recvfrom", bufsize)
-        return data, _tuple_address(raw)
+        data, source = self._receive("recvfrom", bufsize)
+        return data, source if self._datagrams else _tuple_address(source)
 
     def sendto(self, data, address):
         native = self._open()
         peer = _peer(address)
         try:
-            return native.sendto(data, peer)
+            if not _udp.is_server(address[1]):
+                return native.sendto(data, peer)
+            _udp.send(native, bytes(data), *getaddrinfo(*address)[0][-1])
+            return len(data)
         except OSError as error:
             raise _device_error(error)
 
