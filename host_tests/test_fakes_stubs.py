@@ -18,7 +18,7 @@ from scripts.console import ROOT
 
 TYPINGS = ROOT / ".cache" / "typings"
 
-FAKES = {name: name for name in "machine network esp esp32 ntptime time socket select errno os".split()}
+FAKES = {name: name for name in "machine network esp esp32 ntptime time socket select errno os onewire".split()}
 FAKES["gc"] = "_gc"  # boot installs it under that name: a file can't shadow the built-in
 
 FACTORIES = {"network.WLAN": "_WLAN"}
@@ -27,6 +27,19 @@ FACTORIES = {"network.WLAN": "_WLAN"}
 EXCEPTIONS = {
     "machine.freq: (hz=), but () or (hz, /) or (self) or (self, value, /) in the stub": (
         "two overloads of the stub are PWM.freq's, put there by mistake"
+    ),
+    "machine.ADC.__init__: (pin, *, atten), but (pin, /) in the stub": (
+        "esp32's takes what init() takes as well: machine_adc.c"
+    ),
+    "machine.ADC.init: (*, atten), but (*, atten, sample_ns) in the stub": "sample_ns is refused, as nothing uses it",
+    "machine.Pin.__init__: (id, mode=, pull=, *, value), but (id, /, mode=, pull=, *, alt, drive, value) in the stub": (
+        "esp32 has no alt; the strength of a pin is not modelled"
+    ),
+    "machine.Pin.init: (mode=, pull=, *, value), but (mode=, pull=, *, alt, drive, value) in the stub": (
+        "as the constructor"
+    ),
+    "machine.Pin.irq: (handler=, trigger=), but (handler=, trigger=, *, hard, priority, wake) in the stub": (
+        "esp32 has neither hard nor priority: machine_pin.c, machine_pin_irq; waking is not modelled"
     ),
     "machine.RTC.__init__: (), but (id=) or (id=, /, *, datetime) in the stub": (
         "esp32's constructor takes nothing: machine_rtc.c, machine_rtc_make_new"
@@ -109,6 +122,9 @@ def _read_body(body: Iterable[ast.stmt], items: dict[str, Item], siblings: Path 
         elif isinstance(node, ast.ImportFrom) and siblings and node.module in ("uos", "_board"):
             for alias in node.names:
                 items[alias.asname or alias.name] = Item("builtin")
+        elif isinstance(node, ast.ImportFrom) and siblings and (siblings / f"{node.module}.py").exists():
+            theirs = read_module((siblings / f"{node.module}.py").read_text(), siblings)
+            items.update((alias.asname or alias.name, theirs[alias.name]) for alias in node.names)
         elif isinstance(node, ast.If):  # `if sys.platform ...` of the standard library's stubs
             _read_body([*node.body, *node.orelse], items, siblings, in_class)
 

@@ -83,11 +83,18 @@ def _skip(ms):
 
 
 def check_interrupt():
-    """Raise the Ctrl-C that the host left here. Called where programs wait: a signal could break a flash operation or a
-    collection, which on the device are C."""
+    """Raise the Ctrl-C that the host left here, and deliver the edges at the pins. Called where programs wait: a signal
+    could break a flash operation or a collection, which on the device are C."""
     if words[r.INTERRUPT]:
         words[r.INTERRUPT] = 0
         raise KeyboardInterrupt
+    if words[r.PULSES] != words[r.PULSES_SEEN]:
+        on_pulses()
+
+
+def on_pulses():
+    """Pulses came at a pin that nobody asked about; replaced by what `Pin.irq` was given."""
+    words[r.PULSES_SEEN] = words[r.PULSES]
 
 
 def idle(ms, deaf=False):

@@ -19,11 +19,12 @@ from _board import words
 
 _DEVICE_BOOT_USED_BYTES = 1952  # GC bytes in use at the stock image's prompt
 _CALIBRATION_SLACK_BYTES = 48
+_COLLECT_EVERY_BYTES = 4096  # so that the fakes lie close together: the board's heap begins in one piece
 
 
 def _install():
     import _gc
-    import errno, machine, network, esp, esp32, ntptime, os, select, socket, time  # noqa: E401,F401
+    import errno, machine, network, esp, esp32, ntptime, onewire, os, select, socket, time  # noqa: E401,F401
 
     sys.modules["gc"] = _gc
 
@@ -161,9 +162,11 @@ def _repl():
             pass
 
 
+gc.threshold(_COLLECT_EVERY_BYTES)
 _install()
 _mount()
 _calibrate()
+gc.threshold(-1)
 words[r.STATE] = r.STATE_RUNNING
 try:
     _programs()

@@ -1,4 +1,4 @@
-"""Fake `machine`: reset causes, watchdog, RTC clock and memory, as on the ESP32-C3.
+"""Fake `machine`: reset causes, watchdog, RTC clock and memory, as on the ESP32-C3. Pins and buses are in `_pins`, `_dht`, `_i2c`.
 
 A reset ends this VM; the host starts the next one. Nothing here feeds the watchdog but `WDT.feed`.
 """
@@ -8,6 +8,9 @@ import registers as _r
 import time as _time
 import uctypes as _uctypes
 from _board import words as _words
+from _dht import disable_irq, enable_irq, time_pulse_us
+from _i2c import SoftI2C
+from _pins import ADC, Pin
 
 PWRON_RESET = 1
 HARD_RESET = 2

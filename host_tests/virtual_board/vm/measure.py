@@ -9,7 +9,7 @@ import micropython
 import sys
 from collections import OrderedDict  # noqa: F401  (touched now, so that no module is charged for its first use)
 
-import errno, machine, network, esp32, ntptime, os, select, socket, time  # noqa: E401,F401
+import errno, machine, network, esp32, ntptime, onewire, os, select, socket, time  # noqa: E401,F401
 import _board
 import _names
 import uos

@@ -67,6 +67,58 @@ PORT_MAP_PAIRS = 4
 TEMPERATURE_C = 60
 SENSOR_FAIL = 61
 
+# What is wired to the pins. sensor_world.py sets these; all 0 is a board with nothing on it. A pin is told as its
+# number + 1; the faults are those of one sensor, but I2C_HELD, which is its bus's.
+PINS_LOW = 208  # bit n: something holds GPIO n low
+PULSES = 209  # that came so far at PULSES_PIN; what the fakes have delivered of them
+PULSES_SEEN = 210
+PULSES_PIN = 211
+ADC_UV = 212  # to 216: microvolts at GPIO 0 to 4
+ONEWIRE_PIN = 217
+ONEWIRE_PRESENT = 218  # bit n: the n-th sensor is plugged in
+ONEWIRE_FAULT = 219
+ONEWIRE_STARTED = 220  # ticks of the last conversion's start, and which sensors are at it
+ONEWIRE_CONVERTING = 221
+DHT_PIN = 222
+DHT_NOW = 223  # the four bytes that it would measure now, and those it measured when it was last asked
+DHT_MEASURED = 224
+DHT_FAULT = 225
+DHT_ASKED = 226  # ticks; 0: never
+DHT_LOW_MS = 227  # as long must the line be held low to ask it
+DHT_INTERVAL_MS = 228
+I2C_SDA = 229
+I2C_SCL = 230
+I2C_HELD = 231
+BME_ADDRESS = 232
+BME_FAULT = 233
+BME_STARTED = 234
+BME_STATE = 235
+BME_POINTER = 236
+SHT_ADDRESS = 237
+SHT_FAULT = 238
+SHT_STARTED = 239
+SHT_STATE = 240
+SHT_RAW = 241  # temperature and, in the next word, humidity, 16 bits each
+SHT_HEATER = 243
+
+FAULT_ABSENT = 1
+FAULT_STUCK = 2  # the line is held low
+FAULT_CRC = 3
+FAULT_LATE = 4
+FAULT_RESTARTED = 5  # it lost its power after the start of a measurement
+HELD_SCL = 1
+HELD_SDA = 2
+
+BME_REGISTERS = BASE + 0x1000  # all 256 of them
+BME_NOW = BASE + 0x1100  # the 8 bytes 0xF7 to 0xFE of the next measurement
+ONEWIRE_SENSORS = BASE + 0x1200  # ROM 8 bytes, scratchpad 8, temperature now 2, of each
+ONEWIRE_SENSOR_BYTES = 32
+ONEWIRE_SENSORS_MOST = 8
+
+# Servers for datagrams, three words each: port on the host (0: nobody there), datagrams sent to it, datagrams dealt with.
+NAME_SERVER = 190
+TIME_SERVER = 193
+
 SSID_TEXT = BASE + 0x100
 PASSWORD_TEXT = BASE + 0x140
 TEXT_SIZE_BYTES = 64
