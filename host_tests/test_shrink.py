@@ -6,72 +6,21 @@ Small modules run on CPython, bundled and separately; the real device tree runs 
 from __future__ import annotations
 
 import ast
-import importlib
-import os
 import re
-import subprocess
-import sys
-import types
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from host_tests.virtual_board.fakes import build_fakes
-from host_tests.virtual_board.state import BoardState
-from scripts import device_graph, size
-from scripts.build import compile_mpy
+from host_tests.shrink_lab import device_sources, make_tree, resident, run_on_vm, same_every_way
+from scripts import size
 from scripts.console import Problem
-from scripts.logging_source import logging_source
 from scripts.shrink import bundle, translate
-from scripts.vm import find_vm
 
-Sources = list[tuple[str, str]]
 COMPACT_STRIDE = 400
-
-
-@pytest.fixture(autouse=True)
-def _own_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    before = dict(sys.modules)
-    fake = types.ModuleType("micropython")
-    fake.const = lambda value: value  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "micropython", fake)
-    yield
-    for name in set(sys.modules) - set(before):
-        del sys.modules[name]
 
 
 def module_part(text: str, k: int) -> list[str]:
     return text.split("\n")[k * 1000 : k * 1000 + 1000]
-
-
-def load(folder: Path, sources: Sources, others: Sources, bundled: bool) -> None:
-    """Write the files below an own folder and import `tally` from there when bundled."""
-    files = dict(others)
-    files |= {"tally": bundle(sources, [t for _, t in others])} if bundled else dict(sources)
-    (folder / "app").mkdir(parents=True)
-    for name, text in files.items():
-        path = folder / (name.replace(".", "/") + ".py")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    for name in [n for n in sys.modules if n.split(".")[0] in ("app", "tally", "base", "top", "use")]:
-        del sys.modules[name]
-    importlib.invalidate_caches()
-    if bundled:
-        importlib.import_module("tally")
-
-
-def same_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sources: Sources, use: str) -> object:
-    """What `use` leaves in `result`, the same with bundled and with separate modules."""
-    results = []
-    for bundled in (False, True):
-        folder = tmp_path / str(bundled)
-        with monkeypatch.context() as patch:
-            patch.syspath_prepend(str(folder))
-            load(folder, sources, [("use", use)], bundled)
-            results.append(importlib.import_module("use").result)
-    assert results[0] == results[1]
-    return results[0]
 
 
 BOARD = "from micropython import const\n_UNIT = const(10)\n_state = [1]\ndef ten(by):\n    return by * _UNIT\n"
@@ -121,7 +70,7 @@ def test_late_imports_of_bundled_modules_work_at_run_time(tmp_path: Path, monkey
     )
     sources = [("base", "n = 3\n"), ("app.board", BOARD), ("app.log", text)]
     use = "from app.log import f\nresult = f()\n"
-    assert same_both_ways(tmp_path, monkeypatch, sources, use) == (3, 200)
+    assert same_every_way(tmp_path, monkeypatch, sources, use) == (3, 200)
 
 
 def test_a_package_without_files_is_still_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +80,7 @@ def test_a_package_without_files_is_still_a_package(tmp_path: Path, monkeypatch:
         "import app.sensors.internal as again\n"
         "result = internal.read(), again.read()\n"
     )
-    assert same_both_ways(tmp_path, monkeypatch, sources, use) == (7, 7)
+    assert same_every_way(tmp_path, monkeypatch, sources, use) == (7, 7)
 
 
 def test_an_import_of_what_is_not_there_yet_is_refused() -> None:
@@ -156,6 +105,7 @@ def test_an_import_of_what_is_not_there_yet_is_refused() -> None:
         ),
         ("n = 0\ndef f():\n    global n\n    n += 1\n", "from one import n\n", "n"),
         ("import json\n", "import json\ndel json\n", "json"),
+        ("def f():\n    global j\n    import json as j\n", "def g():\n    global j\n    import re as j\n", "j"),
     ],
 )
 def test_a_name_with_two_meanings_is_refused(one: str, two: str, name: str) -> None:
@@ -202,7 +152,7 @@ def test_private_names_of_modules_stay_apart(tmp_path: Path, monkeypatch: pytest
     )
     use = "from app.board import ten\nfrom app.log import three\nresult = ten(2), three(2), three(5)\n"
     sources = [("app.board", BOARD), ("app.log", other)]
-    assert same_both_ways(tmp_path, monkeypatch, sources, use)
+    assert same_every_way(tmp_path, monkeypatch, sources, use)
     got = bundle(sources)
     assert "_UNIT" not in got and "_state" not in got and "_größe" not in got
 
@@ -233,7 +183,7 @@ def test_heirs_share_names_with_their_base_and_no_more(tmp_path: Path, monkeypat
     )
     sources = [("base", base), ("top", top)]
     use = "from top import Top\nresult = Top().go()\n"
-    assert same_both_ways(tmp_path, monkeypatch, sources, use) == ("t", (1, 2, 3, 1))
+    assert same_every_way(tmp_path, monkeypatch, sources, use) == ("t", (1, 2, 3, 1))
     assert "_step" not in bundle(sources)
 
 
@@ -248,7 +198,7 @@ def test_a_default_in_a_class_is_not_taken_for_a_method(tmp_path: Path, monkeypa
         "        return x, y\n"
     )
     use = "from base import A\nresult = A().f()\n"
-    assert same_both_ways(tmp_path, monkeypatch, [("base", text)], use) == ("d", "e")
+    assert same_every_way(tmp_path, monkeypatch, [("base", text)], use) == ("d", "e")
 
 
 def test_attributes_of_others_keep_their_names() -> None:
@@ -360,7 +310,7 @@ result = (nested(1, [1, 2, 3]), shadow(4), text(3, "ä"), asyncio.run(wait(3, 0)
 
 
 def test_tricky_functions_do_what_they_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert same_both_ways(tmp_path, monkeypatch, [("base", TRICKY)], USE)
+    assert same_every_way(tmp_path, monkeypatch, [("base", TRICKY)], USE)
 
 
 @pytest.mark.parametrize(
@@ -377,7 +327,7 @@ def test_names_inside_f_strings_are_rewritten(
 ) -> None:
     source = f"def f(name):\n    return {text}\n"
     assert f"return {want}\n" in bundle([("base", source)])
-    assert same_both_ways(tmp_path, monkeypatch, [("base", source)], "from base import f\nresult = f(2)\n")
+    assert same_every_way(tmp_path, monkeypatch, [("base", source)], "from base import f\nresult = f(2)\n")
 
 
 # --- lines --------------------------------------------------------------------------------------
@@ -405,67 +355,20 @@ def test_places_in_a_traceback_are_those_of_the_modules() -> None:
 # --- the device ---------------------------------------------------------------------------------
 
 
-def resident() -> list[str]:
-    return [n for n in device_graph.load_order(device_graph.modules()) if not device_graph.is_on_demand(n)]
-
-
-def device_sources() -> tuple[Sources, list[str]]:
-    found = device_graph.modules()
-    inside = resident()
-    others = [m.path.read_text() for n, m in found.items() if n not in inside]
-    return [(n, found[n].path.read_text()) for n in inside], others
-
-
-def make_tree(tree: Path, bundled: bool, stride: int = 1000) -> Path:
-    (tree / "lib").mkdir(parents=True)
-    (tree / "lib" / "logging.mpy").write_bytes(compile_mpy(logging_source(), "lib/logging.py"))
-    inside = resident() if bundled else []
-    for name, module in device_graph.modules().items():
-        path = module.path.relative_to(device_graph.DEVICE_DIR)
-        if name != "main" and name not in inside:
-            (tree / path).parent.mkdir(parents=True, exist_ok=True)
-            (tree / path).with_suffix(".mpy").write_bytes(compile_mpy(module.path, path.as_posix()))
-    if bundled:
-        source = tree.parent / "tally.py"
-        source.write_text(bundle(*device_sources(), stride))
-        (tree / "tally.mpy").write_bytes(compile_mpy(source, "tally.py"))
-    return tree
-
-
-def run_on_vm(folder: Path, tree: Path, program: str) -> str:
-    state = BoardState(folder)
-    preamble = (
-        "import sys, errno, machine, network, esp32, ntptime, os, select, socket, time\n"
-        f"sys.path[:] = ['.frozen', {str(tree)!r}, {str(tree / 'lib')!r}]\n"
-    )
-    environment = {
-        **os.environ,
-        "MICROPYPATH": str(build_fakes()),
-        "TALLY_BOARD": str(state.board_path),
-        "TALLY_FLASH": str(state.flash_path),
-    }
-    result = subprocess.run(
-        [*find_vm().argv, "-X", "heapsize=512k", "-c", preamble + program],
-        env=environment, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    state.close()
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
 PROGRAM = """
 import tally
 from app import log, site, health, board
 from app.sensors import internal
 import httpd, http_request
 from http_request import Reject
-from app.web import join, ntp, index, static, status, tips
+from app.web import join, index, static, status, tips
 from app import compose
 assert Reject is http_request.Reject is httpd.Reject is tally.Reject
 assert httpd.Connection.__name__ == "Connection"
 assert issubclass(httpd.Connection, http_request.Request)
-log.info("test", "%s", internal.FIELDS)
-print(internal.read(), board.memory()[0] > 0)
+sensor = internal.Sensor({"kind": "internal"})
+log.info("test", "%s", sensor.fields)
+print(sensor.start(), sensor.read(), board.memory()[0] > 0)
 request = httpd.Connection()
 request.reset()
 head = b"GET /status?a=1 HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n"
@@ -478,12 +381,15 @@ try:
     request.feed(9)
 except Reject as reject:
     print("reject", reject.args[0])
-from app.store import SampleQueue
-queue = SampleQueue(3, 1, lambda key, by: 10)
+from app.clock import Clock
+from app.store_open import open_store
+from ring_log import PAGE_BYTES
+store = open_store(None, "temp_c", 1, Clock(), lambda key, by: 0)
 for n in range(5):
-    queue.append(n, 2, (n / 2,))
-print(queue.pending(), queue.expired, queue.read(queue.first_pending))
-del sys.modules["app.web.ntp"], sys.modules["app.web.tips"]
+    store.append(n, 1, (n / 2,))
+store.acknowledge(2, 2)
+print(store.pending(), store.cursor, [(s[0], s[5]) for s in store.samples(4, bytearray(PAGE_BYTES))])
+del sys.modules["app.web.join"], sys.modules["app.web.tips"]
 assert sys.modules["app.log"] is sys.modules["httpd"] is tally
 from app import log as again
 assert again is log and site.load(site.ROUTES["/tips"]).get
@@ -497,10 +403,10 @@ except Exception as error:
 @pytest.mark.vm
 @pytest.mark.parametrize("stride", [1000, COMPACT_STRIDE])
 def test_the_device_works_as_a_bundle_on_the_vm(tmp_path: Path, stride: int) -> None:
-    tree = make_tree(tmp_path / "tree", True, stride)
+    tree = make_tree(tmp_path / "tree", stride)
     printed = run_on_vm(tmp_path, tree, PROGRAM)
     assert "True /status a=1 {b'Host': 'x'}" in printed and "reject 400" in printed
-    assert "3 2 (2, 2, 1.0)" in printed
+    assert "3 2 [(4, (1.5,)), (5, (2.0,))]" in printed
 
 
 PAGES = """
@@ -539,7 +445,7 @@ def test_pages_are_the_same_from_a_bundle(tmp_path: Path) -> None:
     said = []
     for bundled in (False, True):
         (tmp_path / str(bundled)).mkdir()
-        tree = make_tree(tmp_path / str(bundled) / "tree", bundled)
+        tree = make_tree(tmp_path / str(bundled) / "tree", 1000 if bundled else 0, is_short=bundled)
         program = f"tree_is_bundled = {bundled}\n{PAGES}"
         # Figures of memory differ, which is what the bundle is for.
         said.append(re.sub(r"\d+", "0", run_on_vm(tmp_path / str(bundled), tree, program)))
@@ -557,7 +463,7 @@ def test_the_bundle_leaves_no_long_private_names_of_the_device() -> None:
 def test_the_bundle_weighs_less_than_its_modules(tmp_path: Path) -> None:
     sums = {}
     for stride in (0, 1000, COMPACT_STRIDE):
-        tree = make_tree(tmp_path / str(stride), bool(stride), stride)
+        tree = make_tree(tmp_path / str(stride), stride)
         names = ["tally"] if stride else resident()
         sums[stride] = sum(size.weigh(tree, ["asyncio", "logging", *names])[0].values())
     print("separate, bundled, bundled compactly:", sums)

@@ -51,7 +51,7 @@ def compile_mpy(source: Path, name_on_board: str, flags: tuple[str, ...] = MPY_F
     )
     if result.returncode:
         said = result.stderr.decode(errors="replace").strip()
-        raise Problem(f"{source} does not compile for MicroPython 1.24.1:\n{said}", EXIT_FAULT)
+        raise Problem(f"{name_on_board} does not compile for MicroPython 1.24.1:\n{said}", EXIT_FAULT)
     return result.stdout
 
 
@@ -74,6 +74,13 @@ def bundle_source(modules: dict[str, device_graph.Module]) -> str:
     return shrink.bundle([(n, modules[n].path.read_text()) for n in names], others, BUNDLE_STRIDE)
 
 
+def on_demand_sources(modules: dict[str, device_graph.Module]) -> dict[str, str]:
+    """What is compiled of each module on demand. Its names stay in memory when it is dropped: see scripts/shrink.py."""
+    texts = {n: m.path.read_text() for n, m in modules.items()}
+    seldom = [(n, text) for n, text in texts.items() if device_graph.is_on_demand(n)]
+    return shrink.apart(seldom, [text for n, text in texts.items() if not device_graph.is_on_demand(n)])
+
+
 def translate_traceback(text: str) -> str:
     """A log text with the bundle's line numbers turned into those of the source files."""
     if f"{BUNDLE_NAME}.py" not in text:
@@ -94,13 +101,15 @@ def _outputs() -> Iterator[tuple[str, bytes, Maker]]:
     modules = device_graph.modules()
     bundle = bundle_source(modules)
     yield BUNDLE_NAME + ".mpy", bundle.encode(), lambda: compile_text(bundle, BUNDLE_NAME + ".py")
+    short = on_demand_sources(modules)
     for module in modules.values():
         source = module.path
         name = source.relative_to(DEVICE_DIR).as_posix()
         if name == "main.py":
             yield name, source.read_bytes(), source.read_bytes
-        elif device_graph.is_on_demand(module.name):
-            yield name[:-3] + ".mpy", source.read_bytes(), lambda s=source, n=name: compile_mpy(s, n)
+        elif module.name in short:
+            text = short[module.name]
+            yield name[:-3] + ".mpy", text.encode(), lambda t=text, n=name: compile_text(t, n)
     log = logging_source()
     yield "lib/logging.mpy", log.read_bytes(), lambda: compile_mpy(log, "lib/logging.py", LIBRARY_FLAGS)
     for source in sorted((DEVICE_DIR / "www").rglob("*")):

@@ -1,8 +1,9 @@
-"""The resident modules as one: fewer modules and fewer distinct names (qstrs) on the board's heap.
+"""The resident modules as one, and all with short names: fewer distinct names (qstrs) on the board's heap.
 
 Owns the bundle's source: one namespace, line k*1000+n for line n of module k, private names and parameters made short.
-What can't be bundled without changing what it does is refused with a Problem. Must not know which modules are resident,
-nor how the bundle is compiled, nor what a name is (shrink_scope), becomes (shrink_names) or how it's put in place
+Modules that stay files get the same short names: a name stays in memory when its module is dropped, so all share a few.
+What can't be done without changing what a module does is refused with a Problem. Must not know which modules are
+resident, nor how they are compiled, nor what a name is (shrink_scope), becomes (shrink_names) or how it's put in place
 (shrink_edit).
 """
 
@@ -13,7 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from scripts.shrink_edit import rewritten
-from scripts.shrink_names import Names
+from scripts.shrink_names import Names, NamesApart
 from scripts.shrink_scope import Module, refuse
 
 BUNDLE = "tally"
@@ -60,6 +61,15 @@ def bundle(modules: Sequence[tuple[str, str]], others: Sequence[str] = (), strid
     for k, text in enumerate(texts, 1):
         whole += "\n" * (k * stride - whole.count("\n")) + text + "\n"
     return whole
+
+
+def apart(modules: Sequence[tuple[str, str]], others: Sequence[str] = ()) -> dict[str, str]:
+    """The sources of modules (name, text) that stay files of their own, by name, line for line with shorter names.
+
+    `others`: texts of all other sources, the bundle's too; what they use keeps its name."""
+    read = {name: Module(name, text, {}, set()) for name, text in modules}
+    attributes = NamesApart(read, [ast.parse(text) for text in others]).assign()
+    return {name: rewritten(module, attributes[name]) for name, module in read.items()}
 
 
 def translate(text: str, names: Sequence[str], stride: int = STRIDE) -> str:

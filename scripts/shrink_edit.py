@@ -12,7 +12,7 @@ from scripts.shrink_scope import Module, refuse
 
 
 def rewritten(module: Module, attributes: dict[str, str]) -> str:
-    """The source with the new names of its scopes and `attributes`, and without what the bundle needn't import."""
+    """The source with the new names of its scopes and `attributes`, and without what a bundle needn't import."""
     return _Editor(module).rewritten(attributes)
 
 
@@ -74,7 +74,7 @@ class _Editor:
         for _, node in self.module.attributes:
             if new := attributes.get(node.attr):
                 self.replace(self.module.span(node)[1] - len(node.attr.encode()), node.attr, new)
-        for node in self.module.imports:
+        for node in self.module.imports if self.module.names else ():
             self.rewrite_import(node)
         source = self.module.source
         for start, end, new_bytes in sorted(set(self.edits), reverse=True):

@@ -1,4 +1,4 @@
-"""Which names of the bundled modules may change and what they become, for scripts/shrink.py.
+"""Which names of the modules may change and what they become, for scripts/shrink.py: bundled, or apart.
 
 Owns the view over all modules: who inherits from whom, what keeps its name, what would clash (refused), new names.
 Must not know the text of any source, nor that of the bundle.
@@ -26,6 +26,17 @@ def _short_names(taken: set[str]) -> Iterator[str]:
             name = "".join(letters)
             if name not in taken and not keyword.iskeyword(name) and not hasattr(builtins, name):
                 yield name
+
+
+def _attributes_of_others(tree: ast.Module) -> set[str]:
+    """Attributes used in a source outside, on what may be an object of ours: not on the `self` of a class there, unless
+    one has a base that may be ours."""
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    bases = [base for node in classes for base in node.bases]
+    may_inherit = not all(isinstance(base, ast.Name) and hasattr(builtins, base.id) for base in bases)
+    inside = set() if may_inherit else {node for outer in classes for node in ast.walk(outer)}
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    return {node.attr for node in found if node not in inside or not is_self(node.value)}
 
 
 class Names:
@@ -83,8 +94,7 @@ class Names:
         kept = {n.name for n in self.all_nodes if isinstance(n, ast.alias)}
         constants = [n.value for n in self.all_nodes if isinstance(n, ast.Constant)]
         kept |= {value for value in constants if isinstance(value, str)}
-        outside = [node for tree in self.others for node in ast.walk(tree)]
-        kept |= {n.attr for n in outside if isinstance(n, ast.Attribute)}
+        kept |= set().union(*map(_attributes_of_others, self.others))
         for module in self.modules.values():
             if "" in self.groups[module.name]:
                 kept |= module.defined
@@ -97,8 +107,7 @@ class Names:
         if node.attr not in self.defined(module.name):
             return True
         base = node.value.id if isinstance(node.value, ast.Name) else ""
-        meanings = module.top.bound.get(base, set()) if scope.owner(base) is module.top else set()
-        if any(key[0] != "own" for key in meanings):
+        if any(key[0] != "own" for key in scope.owner(base).bound.get(base, ())):
             return True
         homes = {frozenset(self.groups[n]) for n in self.modules if node.attr in self.defined(n)}
         return len(homes) > 1 and not is_self(node.value)
@@ -175,7 +184,9 @@ class Names:
         found: dict[str, dict[str, str]] = {}
         for name in self.modules:
             members = [self.modules[n] for n in self.groups[name] if n]
-            taken = set().union(*(scope.used for m in members for scope, _ in m.classes))
+            scopes = [scope for m in members for scope, _ in m.classes]
+            around = [outer.new for s in scopes for outer in s.up() if outer.kind == "function"]
+            taken = set().union(*(s.used for s in scopes), *(new.values() for new in around))
             private = sorted(filter(self.may_rename, self.defined(name)))
             found[name] = dict(zip(private, _short_names(self.reserved | taken), strict=False))
             for scope, _ in self.modules[name].classes:
@@ -194,3 +205,18 @@ class Names:
             for name in scope.parameters:
                 if name not in by_keyword | {"self", "cls"} and not name.startswith("_"):
                     scope.new[name] = next(short)
+
+
+class NamesApart(Names):
+    """The same for modules that stay files of their own. Each takes its new names from the start of the same pool, that
+    of the bundle too if `others` are all other sources."""
+
+    def check(self) -> None:
+        """No two modules share a namespace, so nothing can clash."""
+
+    def rename(self) -> None:
+        for module in self.modules.values():
+            private = [n for n in module.top.bound if self.may_rename(n) and n not in module.consts]
+            module.top.new = dict(zip(private, _short_names(self.reserved), strict=False))
+            self.note_uses(module)
+            self.rename_parameters(module)

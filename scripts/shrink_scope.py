@@ -14,14 +14,14 @@ from scripts.console import EXIT_FAULT, Problem
 
 THE_BUNDLE: tuple[str, ...] = ("bundle",)
 Meanings = set[tuple[str, ...]]
-"""What a name is bound to: its own module, an import, or the bundle itself."""
+"""What a name is bound to: its own module, an import there or in a function (late), or the bundle itself."""
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 
 def refuse(sentence: str) -> Problem:
-    return Problem(f"can't bundle: {sentence}", EXIT_FAULT)
+    return Problem(f"can't bundle or shorten names: {sentence}", EXIT_FAULT)
 
 
 def is_private(name: str) -> bool:
@@ -71,7 +71,8 @@ class Scope:
 class Module(ast.NodeVisitor):
     """One source, read: where each name stands and to which scope it belongs.
 
-    `names` are those of all bundled modules, `earlier` the ones already read."""
+    `names` are those of all bundled modules, none if this one stays a file of its own; `earlier` the ones already
+    read."""
 
     def __init__(self, name: str, text: str, earlier: dict[str, Module], names: set[str]) -> None:
         self.name, self.earlier, self.names = name, earlier, names
@@ -173,7 +174,7 @@ class Module(ast.NodeVisitor):
     # --- names --------------------------------------------------------------------------------
 
     def visit_Name(self, node: ast.Name) -> None:
-        if node.id in ("__name__", "__file__"):
+        if self.names and node.id in ("__name__", "__file__"):
             raise refuse(f"{self.name} uses {node.id}, which would be the bundle's")
         if not isinstance(node.ctx, ast.Load):
             self.bind(node.id)
@@ -228,7 +229,7 @@ class Module(ast.NodeVisitor):
         late = self.scope is not self.top
         for alias in node.names:
             name = alias.asname or alias.name.split(".")[0]
-            self.bind(name, None if late else self.meaning(node, alias))
+            self.bind(name, {("late", self.name)} if late else self.meaning(node, alias))
             if alias.asname:
                 self.place(name, self.span(alias)[1] - len(name.encode()))
         if not late:
