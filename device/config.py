@@ -14,9 +14,19 @@ WIFI_PASSWORD = ""
 WEB_HOST = "0.0.0.0"
 WEB_PORT = 80
 
-# Where readings are sent, http only so far. Empty: they are kept in memory, the oldest given up when it is full.
+# Where readings are sent, http only so far. Empty: they stay in the log, the oldest given up when it is full.
 TELEMETRY_URL = ""
 TELEMETRY_PERIOD_S = 30
 
 # A reading is taken at every multiple of this many seconds of the clock.
 SAMPLE_PERIOD_S = 10
+
+# What is measured: kinds with their options, separated by ";". All kinds are in docs/sensors.md; an example:
+# "internal; ds18b20 pin=4; bme280 sda=5 scl=6 name=room".
+SENSORS = "internal"
+
+# Time servers, names or addresses.
+NTP_SERVERS = "0.pool.ntp.org 1.pool.ntp.org 2.pool.ntp.org time.cloudflare.com"
+
+# The zone in which times are shown, a POSIX TZ string (docs/time.md): "CET-1CEST,M3.5.0,M10.5.0/3". Stored is UTC.
+TIME_ZONE = "UTC0"

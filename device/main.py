@@ -5,16 +5,16 @@ byte code that is dropped after use: this file is compiled on the board and stay
 
 import gc
 
-gc.threshold(6144)  # a fragmented heap grows at 35 KB live without this, and takes the memory of Wi-Fi
+gc.threshold(4096)  # a fragmented heap grows at 35 KB live without this, and takes the memory of Wi-Fi
 import machine
 from time import sleep_ms, time
 
-GRACE_MS = 2000  # a window for Ctrl-C and deploys before the watchdog runs
+GRACE_MS = 2000  # for Ctrl-C and deploys before the watchdog
 WATCHDOG_MS = 60000
 
 
 def crashes() -> tuple:
-    """[number of crashes within 5 minutes, chip time of the first]; the note in RTC memory begins with them."""
+    """(crashes within 5 minutes, chip time of the first); the note in RTC memory begins so."""
     try:
         count, first_s = [int(word) for word in machine.RTC().memory().split(b" ")[:2]]
     except ValueError:
@@ -41,6 +41,8 @@ def finish_deploy() -> None:
 
 
 async def run(rescue: bool) -> None:
+    global finish_deploy
+    finish_deploy = None  # type: ignore
     import tally  # noqa: F401  # type: ignore  (all that stays loaded, made by the build: app.* and the libraries)
     from app import health, site
     from app.compose import compose

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from host_tests.virtual_board.board import VirtualBoard
+from host_tests.virtual_board.name_server import NameServer
 from host_tests.virtual_board.state import BoardState
+from host_tests.virtual_board.time_server import TimeServer
 from host_tests.virtual_board.vm import registers as r
 from scripts import sim, vfs_image
 from scripts.collector import Collector
@@ -73,7 +75,8 @@ def _read_body(stream: BinaryIO, headers: dict[str, str]) -> bytes:
 
 
 class Device:
-    """`board` is the chip, `collector` the other end. `start()` returns when the pages answer."""
+    """`board` is the chip, `collector` the other end, `names` and `times` the servers that its network has. `start()`
+    returns when the pages answer."""
 
     def __init__(
         self,
@@ -97,6 +100,9 @@ class Device:
         sim.set_world(self.state, sim.parser().parse_args(["--port", str(self.port)]))
         self.state[r.TICK_MS] = 1  # the 10 ms tick is tested where it matters; here it would only cost time
         self.board = VirtualBoard(vm, self.state, sim.parse_heap(heap))
+        self.names, self.times = NameServer(self.state), TimeServer(self.state)
+        self.names.start()
+        self.times.start()
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -130,6 +136,8 @@ class Device:
     def close(self) -> None:
         self.board.stop()
         self.stop_collector()
+        self.names.stop()
+        self.times.stop()
         self.state.close()
 
     def advance(self, ms: int) -> None:

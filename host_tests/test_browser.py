@@ -63,7 +63,7 @@ def test_a_person_changes_a_setting_and_comes_back_by_itself(device: Device, pag
     device.advance(120_000)
     page.goto(f"http://127.0.0.1:{device.port}/")
     assert page.title() == "Dashboard · Tally"
-    assert page.locator(".card").count() == 6
+    assert page.locator(".card").count() == 7
     assert "24 °C" in page.locator(".card").first.inner_text()
     # A style sheet that did not come would leave the browser's own margin.
     assert page.evaluate("getComputedStyle(document.body).margin") == "0px"

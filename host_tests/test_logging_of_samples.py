@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from host_tests.device import Device
 from host_tests.virtual_board.vm import registers as r
+from scripts.partitions import TABLE_OFFSET, read_csv, to_bytes
 
 pytestmark = pytest.mark.vm
 
@@ -123,22 +125,98 @@ def test_a_server_that_refuses_access_is_asked_once_a_minute_and_shown(device: D
     assert_nothing_lost_or_doubled(device)
 
 
-def test_a_queue_that_is_full_gives_up_the_oldest_and_says_so(device: Device) -> None:
+def repartition(device: Device, name: str, size_bytes: int) -> None:
+    """Another row in place of `log` in the table in flash, before the board starts."""
+    rows = [row if row.name != "log" else replace(row, name=name, size_bytes=size_bytes) for row in read_csv()]
+    with open(device.state.flash_path, "r+b") as file:
+        file.seek(TABLE_OFFSET)
+        file.write(to_bytes(rows))
+
+
+def fill(device: Device) -> dict:
+    """Sample each second for 10 minutes with nobody to take it; the ledger then."""
     device.post("/settings", b"sample_period_s=1")
     device.stop_collector()
-    device.advance(5 * MINUTE_MS)
+    device.advance(10 * MINUTE_MS)
     ledger = device.status()["ledger"]
-    assert ledger["pending"] == 256
     assert ledger["expired"] > 0
     assert ledger["taken"] == ledger["stored"] + ledger["rejected"]
+    assert ledger["stored"] == ledger["acknowledged"] + ledger["pending"] + ledger["expired"]
     shown = re.search(r"(\d+) expired", device.get("/").text)
     assert shown is not None
-    assert ledger["expired"] <= int(shown[1]) <= device.status()["ledger"]["expired"]  # one more comes each second
+    assert ledger["expired"] <= int(shown[1]) <= device.status()["ledger"]["expired"]  # more go as time goes on
+    return ledger
+
+
+def drain(device: Device) -> None:
     device.start_collector()
     device.advance(BACKOFF_MS)
     got = seqs(device)
     assert len(got) == len(set(got))
     assert device.status()["ledger"]["pending"] < 40
+
+
+def test_a_log_that_is_full_gives_up_the_oldest_and_says_so(make_device: Callable[..., Device]) -> None:
+    device = make_device()
+    repartition(device, "log", 4 * 4096)
+    device.start()
+    assert 3 * 160 - 170 < fill(device)["pending"] <= 3 * 168
+    assert device.status()["storage"]["late_erases"] == 0
+    drain(device)
+
+
+def test_without_a_log_partition_samples_are_kept_in_memory_and_every_page_warns(
+    make_device: Callable[..., Device],
+) -> None:
+    device = make_device()
+    repartition(device, "else", 1 << 20)
+    device.start()
+    assert "WARNING store: no log partition: samples are in memory only" in device.log()
+    assert device.status()["storage"]["kind"] == "memory"
+    for path in ("/", "/tips"):
+        assert "samples are in memory only and gone at a reset" in device.get(path).text
+    assert 100 <= fill(device)["pending"] <= 130
+    drain(device)
+    assert_nothing_is_rejected(device)
+
+
+def assert_nothing_is_rejected(device: Device) -> None:
+    status = device.status()
+    assert status["ledger"]["rejected"] == status["storage"]["errors"] == status["sampling"]["missed_slots"] == 0
+
+
+def test_a_flash_that_takes_nothing_costs_samples_which_are_counted_and_no_more(device: Device) -> None:
+    device.advance(MINUTE_MS)
+    before = device.status()["ledger"]
+    device.state[r.FLASH_FAIL] = 1
+    device.advance(MINUTE_MS)
+    ledger = device.status()["ledger"]
+    assert ledger["rejected"] == ledger["taken"] - ledger["stored"] >= 5
+    assert ledger["stored"] == before["stored"] or ledger["stored"] == before["stored"] + 1
+    assert "rejected" in device.get("/").text
+    device.state[r.FLASH_FAIL] = 0
+    device.advance(2 * MINUTE_MS)
+    got = seqs(device)
+    assert got == list(range(got[0], got[0] + len(got)))
+    assert device.status()["ledger"]["stored"] > ledger["stored"]
+    assert device.status()["restarts"] == {}
+
+
+def test_samples_survive_a_power_cut_and_none_is_sent_twice_for_good(device: Device) -> None:
+    device.advance(2 * MINUTE_MS)
+    device.stop_collector()
+    device.advance(5 * MINUTE_MS)
+    waiting = device.status()["ledger"]["pending"]
+    assert waiting >= 25
+    device.board.stop()
+    device.start_collector()
+    device.power_on()
+    device.advance(5 * MINUTE_MS)
+    got = seqs(device)
+    assert got == list(range(1, len(got) + 1))
+    assert {reading["boot"] for reading in readings(device)} == {1, 2}
+    assert len(got) > waiting + 30
+    assert_nothing_lost_or_doubled(device)
 
 
 def test_a_reading_that_failed_is_null_with_a_reason_and_never_made_up(device: Device) -> None:
@@ -154,6 +232,13 @@ def test_a_reading_that_failed_is_null_with_a_reason_and_never_made_up(device: D
     assert_nothing_lost_or_doubled(device)
 
 
+@pytest.fixture
+def no_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collector whose answers do not tell the time."""
+    monkeypatch.setattr("scripts.collector._Handler.date_time_string", lambda self, timestamp=None: "-")
+
+
+@pytest.mark.usefixtures("no_date")
 def test_samples_from_before_the_clock_was_set_get_their_time_later(make_device: Callable[..., Device]) -> None:
     device = make_device()
     device.state[r.NTP_OK] = 0
@@ -173,6 +258,7 @@ def test_samples_from_before_the_clock_was_set_get_their_time_later(make_device:
     assert_nothing_lost_or_doubled(device)
 
 
+@pytest.mark.usefixtures("no_date")
 def test_without_any_clock_samples_go_out_after_a_minute_without_a_time(make_device: Callable[..., Device]) -> None:
     device = make_device()
     device.state[r.NTP_OK] = 0

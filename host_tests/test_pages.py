@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import re
 import urllib.parse
+from collections.abc import Callable
 from typing import cast
 
 import pytest
@@ -29,6 +31,39 @@ def test_the_dashboard_shows_the_last_reading(device: Device) -> None:
     device.state[r.TEMPERATURE_C] = 31
     device.advance(11_000)
     assert "31 °C" in device.get("/").text
+
+
+def test_the_dashboard_shows_the_time_of_the_board_s_zone(make_device: Callable[..., Device]) -> None:
+    device = make_device(settings={"time_zone": "<+0545>-5:45"})
+    device.start()
+    unix_s = device.status()["unix_s"]
+    shown = re.search(r"(\d\d):(\d\d):(\d\d) \+0545", device.get("/").text)
+    assert shown
+    hour, minute, second = map(int, shown.groups())
+    assert 0 <= (hour * 3600 + minute * 60 + second - unix_s - 20_700) % 86_400 <= 5
+
+
+def test_a_zone_that_is_none_shows_utc_and_breaks_no_page(make_device: Callable[..., Device]) -> None:
+    device = make_device(settings={"time_zone": "Berlin"})
+    device.start()
+    assert re.search(r"\d\d:\d\d:\d\d UTC", device.get("/").text)
+
+
+def test_a_browser_sets_the_clock_of_a_board_that_no_time_server_reaches(make_device: Callable[..., Device]) -> None:
+    device = make_device()
+    device.state[r.NTP_OK] = 0
+    device.start(collector=False, until="no time from NTP")
+    assert "Set the clock from this browser" in device.get("/").text
+    assert device.get("/clock.js", extra="Accept-Encoding: gzip\r\n").status == 200
+    unix_s = 1_800_000_000
+    assert device.post("/clock", f"unix_ms={unix_s * 1000}".encode()).headers["location"] == "/tips"
+    assert "Clock set" in device.get("/tips").text
+    status = device.status()
+    assert (status["clock_quality"], status["clock"]["source"]) == (1, "browser")
+    assert unix_s - 1 <= status["unix_s"] <= unix_s + 5  # it is moved by whole seconds
+    device.post("/clock", b"unix_ms=soon")
+    assert "the browser sent no time" in device.get("/tips").text
+    assert device.get("/clock").status == 405
 
 
 def test_the_tips_page_goes_back_to_the_index_by_itself(device: Device) -> None:

@@ -11,7 +11,7 @@ from scripts.vm import Vm
 pytestmark = pytest.mark.vm
 
 
-def test_what_stays_loaded_is_under_24_kb_with_asyncio_and_logging(vm: Vm) -> None:
+def test_what_stays_loaded_is_under_its_budget_with_asyncio(vm: Vm) -> None:
     assert vm.word_bits == 32, "a 64-bit VM can't judge the budget: install or name a 32-bit one"
     lines, resident = size.report()
     assert resident <= size.RESIDENT_BUDGET_BYTES, "\n".join(lines)

@@ -19,11 +19,13 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from host_tests.virtual_board import stand_in
+from host_tests.virtual_board import sensor_world, stand_in
 from host_tests.virtual_board.board import VirtualBoard
+from host_tests.virtual_board.name_server import NameServer
 from host_tests.virtual_board.pty_port import PtyPort
 from host_tests.virtual_board.serial_board import SerialBoard
 from host_tests.virtual_board.state import BoardState
+from host_tests.virtual_board.time_server import TimeServer
 from host_tests.virtual_board.vm import registers as r
 from scripts import console, vfs_image
 from scripts.build import build, translate_traceback
@@ -35,6 +37,7 @@ SSID = "tally-sim"
 PASSWORD = "virtual-board"
 SETTINGS_PATH = "/settings.json"
 READY_TIMEOUT_S = 60
+WIRED = "ds18b20 pin=4; bme280 sda=5 scl=6"
 _COLLECTOR_PREFIX = "http://127.0.0.1:"
 
 
@@ -60,13 +63,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--heap", type=parse_heap, default=parse_heap("64k"), help="HEAP")
     p.add_argument("--state", help="STATE: folder kept between runs (default: a fresh one)")
     p.add_argument("--serial", metavar="PATH", help="an empty board with its serial port there, to flash and deploy")
+    p.add_argument("--sensors", metavar="TEXT", help=f"the setting; wired up are: {WIRED}")
     faults = p.add_argument_group("the world and its faults (ARGS)")
     for name, what in (
         ("no-wifi", "the access point is gone"),
         ("wrong-password", "the access point has another password"),
         ("no-dhcp", "no address is given out"),
         ("no-ntp", "no time server answers: the clock stays unset"),
-        ("dns-dead", "name lookups block 14 s and fail"),
+        ("dns-dead", "no name server answers"),
         ("sensor-fail", "the temperature can't be read"),
         ("no-collector", "nothing listens at the telemetry address"),
         ("blank", "a board as flashed: nothing provisioned"),
@@ -108,6 +112,14 @@ def state_folder(named: str | None) -> Iterator[Path]:
         yield folder
 
 
+def wire_up(state: BoardState) -> None:
+    """Sensors on the pins, for those who want to see more than the chip's own temperature."""
+    sensor_world.plug_ds18b20(state, 4, [sensor_world.rom("0000000000a1")])
+    sensor_world.set_ds18b20(state, 0, 18.5)
+    sensor_world.plug_bme280(state)
+    sensor_world.set_bme280(state)
+
+
 def provision(settings: dict, collector_port: int) -> dict:
     """What `make provision` would set on this board; an address of a person's own choice is kept."""
     url = str(settings.get("telemetry_url", _COLLECTOR_PREFIX))
@@ -116,7 +128,7 @@ def provision(settings: dict, collector_port: int) -> dict:
     return {"version": 1, "wifi_ssid": SSID, "wifi_password": PASSWORD, **settings}
 
 
-def install(flash_path: Path, collector_port: int | None) -> None:
+def install(flash_path: Path, collector_port: int | None, sensors: str | None = None) -> None:
     """Put the built tree, and unless `collector_port` is None the settings, on the board's file system."""
     tree, _ = build()
     with vfs_image.mounted(flash_path, format_blank=True) as fs:
@@ -127,6 +139,8 @@ def install(flash_path: Path, collector_port: int | None) -> None:
             settings = json.loads(vfs_image.read_file(fs, SETTINGS_PATH) or b"{}")
         except ValueError:
             return  # a damaged file is the board's to handle: that is what one comes here to see
+        if sensors is not None:
+            settings["sensors"] = sensors
         content = json.dumps(provision(settings, collector_port)).encode()
         vfs_image.write_file(fs, SETTINGS_PATH, content)
 
@@ -185,10 +199,13 @@ def simulate(args: argparse.Namespace) -> int:
         state = BoardState(folder, blank=bool(args.serial))
         stack.callback(state.close)
         set_world(state, args)
+        stack.enter_context(NameServer(state))
+        stack.enter_context(TimeServer(state))
         board = VirtualBoard(vm, state, args.heap, say_log if args.serial else say)
         if args.serial:
             return serve_port(board, args, stack)
-        install(state.flash_path, None if args.blank else args.collector_port)
+        wire_up(state)
+        install(state.flash_path, None if args.blank else args.collector_port, args.sensors)
         stack.callback(board.stop)
         board.start()
         return serve(board, args)

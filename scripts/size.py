@@ -21,8 +21,8 @@ from scripts.build import BUNDLE_NAME, build, compile_mpy
 from scripts.console import EXIT_FAULT, Problem
 from scripts.vm import find_vm
 
-RESIDENT_BUDGET_BYTES = 24 * 1024
-RESIDENT = ("asyncio", "logging", BUNDLE_NAME)
+RESIDENT_BUDGET_BYTES = 26 * 1024  # 24 KB before the log on flash and the clock came
+RESIDENT = ("asyncio", BUNDLE_NAME)
 
 
 def weigh(tree: Path, names: list[str]) -> tuple[dict[str, int], list[int]]:
@@ -82,7 +82,7 @@ def report() -> tuple[list[str], int]:
     """Lines of the report and the resident sum in bytes."""
     tree, _ = build()
     modules = device_graph.modules()
-    on_demand = [name for name in device_graph.load_order(modules) if device_graph.is_on_demand(name)]
+    on_demand = [name for name in device_graph.load_order(modules) if device_graph.is_on_demand(name)] + ["logging"]
     sizes, counts = weigh(tree, [*RESIDENT, *on_demand])
     resident = {name: sizes[name] for name in (*RESIDENT, "constructors")}
     lines = rows("resident ('constructors' go at boot's end)", resident, tree)

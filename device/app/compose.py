@@ -11,17 +11,14 @@ from app import board, health, log, site
 from app.clock import Clock
 from app.memory import Guard
 from app.sampler import Sampler
-from app.sensors import internal
-from app.settings import load
-from app.store import SampleQueue
+from app.store import BOOT, Store
 from app.telemetry import Telemetry
 from app.web.words import reset_cause
 from app.wifi import WiFi
 from http_connection import Connection
 from http_request import Request
 from httpd import Server
-
-_QUEUE_SAMPLES = 256  # 42 minutes at the default period
+from ring_log import RingLog
 
 
 def compose(rescue: bool, unique_id: bytes, cause: int) -> None:
@@ -32,9 +29,11 @@ def compose(rescue: bool, unique_id: bytes, cause: int) -> None:
         "main", "tally %s on %s, boot %d after %s",
         board.APP_VERSION, site.device, site.boot, reset_cause(cause),
     )
-    site.settings, problems = load()
-    for problem in problems:
-        log.warning("settings", "%s", problem)
+    _load_settings()
+    names = _make_sensors(site.settings)
+    site.evict()
+    _open_store(names, cause)
+    site.evict()
     _make(site.settings)
     tasks = [
         ("wifi", site.wifi.run),
@@ -42,7 +41,9 @@ def compose(rescue: bool, unique_id: bytes, cause: int) -> None:
         ("clock", site.clock.run, site.wifi),
     ]
     if not rescue:
-        tasks += [("sampler", site.sampler.run), ("telemetry", site.telemetry.run, site.wifi)]
+        tasks.append(("telemetry", site.telemetry.run, site.wifi))
+        if site.sampler.sensors:
+            tasks.append(("sampler", site.sampler.run))
     for task in tasks:
         asyncio.create_task(health.keep(*task))
     forget_constructors()
@@ -50,13 +51,60 @@ def compose(rescue: bool, unique_id: bytes, cause: int) -> None:
 
 
 def forget_constructors() -> None:
-    """Drop the code that makes what exists once and for good: over 1 KB that would never run again."""
-    for kind in (SampleQueue, Server, Connection, Request, Guard, Clock, Sampler, Telemetry, WiFi):
+    """Drop the code that makes what exists once and for good: over 2 KB that would never run again."""
+    for kind in (RingLog, Store, board.LogFlash, Server, Connection, Request, Guard, Clock, Sampler, Telemetry, WiFi):
         kind.__init__ = None  # type: ignore  (del would keep the value: MicroPython's maps do)
+    board.log_flash = Clock.estimate = None  # type: ignore
+
+
+def _load_settings() -> None:
+    from app.settings import load
+
+    site.settings, problems = load()
+    for problem in problems:
+        log.warning("settings", "%s", problem)
+    site.evict()
+
+
+def _make_sensors(values: dict) -> str:
+    """The sampler with its sensors; returns the names of all values."""
+    from app.sensors.make import make
+
+    sensors, names, problems = make(values["sensors"])
+    for problem in problems:
+        log.warning("sensors", "%s", problem)
+    site.clock = Clock()
+    site.sampler = Sampler(sensors, site.clock, values)
+    return ",".join(names)
+
+
+def _open_store(names: str, cause: int) -> None:
+    """The log, and what it knows of the time before this start: for the clock, and for sensors that count on."""
+    from app.store_open import newest, open_store
+
+    clock = site.clock
+    store = site.store = site.sampler.store = open_store(board.log_flash(), names, site.boot, clock, board.count_up)
+    site.boot = store.boot  # the log may know of more
+    site.sampler.taken = store.stored + store.rejected
+    if store.is_memory:
+        log.warning("store", "no log partition: samples are in memory only and gone at a reset, see make flash")
+    last_s = newest(store)
+    del newest, open_store
+    site.evict()
+    clock.estimate(last_s)
+    site.evict()
+    clock.on_sync = store.synced
+    store.mark(BOOT, clock.quality, clock.base_s, site.boot, cause)
+    at = 0
+    for _, sensor in site.sampler.sensors:
+        if hasattr(sensor, "restore") and store.last[1]:
+            sensor.restore(store.last[1][at : at + len(sensor.fields)])
+        at += len(sensor.fields)
+        kind: "Any" = type(sensor)
+        kind.__init__ = None  # as forget_constructors does; asked for again, it is another class
 
 
 def _make(values: dict) -> None:
-    site.store = SampleQueue(_QUEUE_SAMPLES, len(internal.FIELDS), board.count_up)
     gc.collect()
     before = gc.mem_alloc()
     server: "Any" = Server(values["web_host"], values["web_port"], site.ROUTES)
@@ -66,10 +114,5 @@ def _make(values: dict) -> None:
     server.on_error = health.report
     site.server = server
     site.guard = Guard()
-    site.clock = Clock()
-    site.sampler = Sampler(internal.read, site.store, site.clock, values)
-    body_start = '{"device":"%s","app":"%s","boot":%d,"fields":["%s"],"readings":[' % (
-        site.device, board.APP_VERSION, site.boot, '","'.join(internal.FIELDS),
-    )
-    site.telemetry = Telemetry(values, site.store, site.clock, site.device, body_start)
+    site.telemetry = Telemetry(values, site.store, site.clock, site.device, board.APP_VERSION)
     site.wifi = WiFi(values, site.device)

@@ -1,19 +1,20 @@
 """The serial log: one line `2026-01-31T12:00:00Z INFO wifi: ...` per record, through micropython-lib logging.
 
-Owns format and rate. Callers pass values as arguments, and never a secret. Uses what logging 0.5 and 0.6 share.
+Owns format and rate. Callers pass values as arguments, and never a secret. Uses what logging 0.5 and 0.6 share. Logging
+takes 4 KB, so it is imported for a line and dropped with the pages.
 """
 
-import logging
 from time import gmtime, ticks_diff, ticks_ms
 
 from app.board import unix_s
 from micropython import const
 
+_INFO = const(20)
+_WARNING = const(30)
 _MOST_LINES = const(40)  # in one window; a full UART stalls the event loop about 10 ms a line
 _WINDOW_MS = const(10000)
 
 boot_ms = ticks_ms()
-_logger = logging.getLogger("tally")
 
 
 def stamp() -> str:
@@ -26,7 +27,6 @@ def stamp() -> str:
 class _Serial:
     """A logging handler that prints, and drops what comes faster than the serial line can take."""
 
-    text = logging.Formatter("%(message)s")
     window = lines = 0
 
     def emit(self, record: "Any") -> None:
@@ -36,21 +36,33 @@ class _Serial:
             self.lines = 0
         self.lines += 1
         if self.lines <= _MOST_LINES:
+            text = record.message if hasattr(record, "message") else record.msg % record.args  # as 0.6 and 0.5 have it
             end = "" if self.lines < _MOST_LINES else " (more lines are left out for now)"
-            print(stamp(), record.levelname, record.name + ":", self.text.format(record) + end)
+            print(stamp(), record.levelname, record.name + ":", text + end)
+
+
+_serial = _Serial()
 
 
 def info(part: str, message: str, *args: "Any") -> None:
     """Log what a person may want to follow; `part` of the application, `message` with % for `args`."""
-    _logger.name = part  # one logger for all parts: a logger each would hold 1 KB
-    _logger.info(message, *args)
+    _log(_INFO, part, message, args)
 
 
 def warning(part: str, message: str, *args: "Any") -> None:
     """Log what a person should look at when it goes on."""
-    _logger.name = part
-    _logger.warning(message, *args)
+    _log(_WARNING, part, message, args)
 
 
-_logger.setLevel(logging.INFO)
-_logger.addHandler(_Serial())
+def _log(level: int, part: str, message: str, args: tuple) -> None:
+    try:
+        import logging
+
+        logger = logging.getLogger("tally")
+        if not logger.handlers:
+            logger.setLevel(_INFO)
+            logger.addHandler(_serial)
+        logger.name = part  # one logger for all parts: a logger each would hold 1 KB
+        logger.log(level, message, *args)
+    except MemoryError:  # without the values, but said
+        print(stamp(), "WARNING", part + ":", message)

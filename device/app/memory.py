@@ -21,10 +21,10 @@ _HYSTERESIS_BYTES = const(2000)
 def level(before: int, used: int, idf_free: int, idf_largest: int) -> int:
     """0 (ok), 1 (low) or 2 (high); to come down from `before` its limits must be cleared by _HYSTERESIS_BYTES."""
     margin = _HYSTERESIS_BYTES if before == _HIGH else 0
-    if used + margin > 56000 or idf_free - margin < 30000 or idf_largest - margin < 8192:
+    if used + margin > 58000 or idf_free - margin < 30000 or idf_largest - margin < 8192:
         return _HIGH
     margin = _HYSTERESIS_BYTES if before else 0
-    return used + margin > 52000 or idf_free - margin < 60000 or idf_largest - margin < 24576
+    return used + margin > 54000 or idf_free - margin < 60000 or idf_largest - margin < 24576
 
 
 class Guard:
@@ -40,9 +40,8 @@ class Guard:
         used, free, idf_free, idf_largest = memory()
         self.peak = max(self.peak, used)
         now = level(0, used, idf_free, idf_largest)
-        if now:
-            evict()
         if now or collect:
+            evict()
             gc.collect()
             self.settled = used = gc.mem_alloc()
         now = int(level(self.level, used, idf_free, idf_largest))

@@ -30,6 +30,7 @@ async def sync(clock: "Any", wifi: "Any", beat: "Any") -> int:
     if not names:  # no NTP is wanted
         return clock.uptime_ms() + _OFF_MS
     random_32 = int.from_bytes(urandom(4), "little")
+    evict()
     found, why = await _ask(clock, names, (wifi.wlan.ifconfig()[3],), beat)
     if found:
         from app.timesync import set_time

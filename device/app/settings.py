@@ -22,6 +22,9 @@ SCHEMA = {
     "telemetry_url": (str, 0, 200),
     "telemetry_period_s": (int, 1, 86400),
     "sample_period_s": (int, 1, 86400),
+    "sensors": (str, 0, 400),
+    "ntp_servers": (str, 0, 200),
+    "time_zone": (str, 0, 60),
 }
 
 
@@ -90,14 +93,30 @@ def change(settings: dict, changes: dict) -> list:
     for name, value in changes.items():
         try:
             checked[name] = check(name, value)
+            _read_through(name, value)
         except SettingError as error:
             problems.append(str(error))
+        except ValueError as error:
+            problems.append("%s: %s" % (name, error))
     if not problems:
         stored, _ = _stored()
         stored.update(checked)
         _save(stored)
         settings.update(checked)
     return problems
+
+
+def _read_through(name: str, value: "Any") -> None:
+    """Raise ValueError with a sentence for a text that has a grammar of its own and does not follow it. At boot nothing
+    is refused for that: who reads it says what is wrong and does what can be done."""
+    if name == "time_zone":
+        from posix_tz import rules
+
+        rules(value)
+    elif name == "sensors":
+        from app.sensors.make import parse
+
+        parse(value)
 
 
 def _save(stored: dict) -> None:

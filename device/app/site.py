@@ -4,24 +4,31 @@ Owns the route table, the message for the tips page, and the parts of the applic
 app.compose). Page modules, and all else in app.web, are imported when asked for and dropped by `evict`.
 """
 
+import gc
 import sys
 
+from app.board import memory
 from http_request import Reject
 from micropython import const
 
 _HIGH = const(2)  # of app.memory
+_LEAST_BYTES = const(9500)  # free when a page, which takes up to 6 KB, is loaded
 ROUTES = {
     "/": "index",
     "/index": "index",
     "/tips": "tips",
     "/settings": "form",
+    "/clock": "clock",
+    "/export": "export",
     "/api/status": "status",
     "/style.css": "static",
     "/icon.svg": "static",
+    "/clock.js": "static",
 }
 _SELDOM = (
-    " app.web app.compose app.settings cookies forms http_errors http_events http_files http_listen"
-    " install timing config "
+    " app.web app.compose app.ntpsync app.restamp app.sensors app.settings app.store_open app.timerules app.timesync"
+    " cookies dns forms http_date http_errors http_events http_files http_listen install logging ntp posix_tz ring_open"
+    " ring_ram timing udp config "
 )
 
 device = ""
@@ -38,10 +45,14 @@ server: "Any" = None
 
 
 def load(name: str) -> "Any":
-    """The page module of a route, imported now if need be, in place of the last one."""
+    """The page module of a route, imported now if need be, in place of the last one. Raises Reject while samples and
+    their POST need the memory."""
     name = "app.web." + name
     if name not in sys.modules:
         evict()
+        gc.collect()
+        if memory()[1] < _LEAST_BYTES:
+            raise Reject(503, "memory is short, try again", "Retry-After: 2\r\n")
     return __import__(name, None, None, (name,))
 
 
@@ -51,11 +62,12 @@ def evict() -> None:
     The package keeps no way to it either, so none of these may be imported as `from app import settings`."""
     modules = sys.modules
     for name in list(modules):
-        if " %s " % name in _SELDOM or name.startswith("app.web."):
+        if " %s " % name in _SELDOM or name.startswith("app.web.") or name.startswith("app.sensors."):
             modules[name] = None  # a deleted entry keeps its value in MicroPython's maps, and that its memory
             del modules[name]
-    app: "Any" = modules["app"]
-    app.web = app.settings = app.compose = None
+    for name in _SELDOM.split():
+        if name.startswith("app."):
+            setattr(modules["app"], name[4:], None)
 
 
 def check(http: "Any") -> None:

@@ -22,7 +22,7 @@ from host_tests.virtual_board.vm import registers as r
 from scripts.vm import Vm
 
 DEFAULT_HEAP_BYTES = 64 * 1024
-_FIRST_GUESS_FAKES_BYTES = 48 * 1024
+_FIRST_GUESS_FAKES_BYTES = 72 * 1024
 _MOST_CALIBRATIONS = 5
 _UART_BYTES = 4096  # of output may be under way, then print() waits
 _PATIENCE_S = 1  # before a program that waits for nothing gets a signal, which may hit the VM where it can't take it

@@ -1,72 +1,25 @@
 """The dashboard: what the board reads, keeps and sends, how it is, and the settings form."""
 
-from app import board, log, site
-from app.store import number
+from app import board, site
 from app.web.page import LABELS, bottom, escape, top
+from app.web.units import reading
 
 _CARD = '<section class="card%s"><h2>%s</h2><p class="big">%s</p><p>%s</p></section>\n'
-_FIELD = '<label>%s<input name="%s" value="%s" %s></label>\n'
-_QUALITY = ("no time server has answered yet", "estimated", "synced")
+_SET_CLOCK = """<form method="post" action="/clock" id="clock"><input type="hidden" name="unix_ms">
+<button>Set the clock from this browser</button></form><script src="/clock.js"></script>
+"""
+_FROM = {"": "no time server has answered yet", "kept": "kept through a reset", "last": "since the last sample"}
 
 
 async def get(http: "Any") -> None:
+    time = _time()
     await top(http, "Dashboard")
     await http.write('<div class="cards">')
-    for make in (_reading, _samples, _telemetry, _wifi, _clock, _memory):
-        await http.write(_CARD % make())
+    for card in _cards(time):
+        await http.write(_CARD % card)
     await http.write("</div>")
-    await _form(http)
-    await bottom(http)
-
-
-def _reading() -> tuple:
-    if not site.sampler.taken:
-        return "", "Temperature", "–", "no sample yet"
-    last = site.store.next_seq - 1
-    value = site.store.read(last)[2]
-    if value != value:
-        return " bad", "Temperature", "no value", "the sensor says: " + site.sampler.reason
-    return "", "Temperature", number(value) + " °C", "inside the chip, sample %d" % last
-
-
-def _samples() -> tuple:
-    store = site.store
-    lost = store.expired + store.rejected + site.sampler.missed
-    detail = "%d delivered, %d waiting, %d expired, %d slots missed" % (
-        store.acknowledged, store.pending(), store.expired, site.sampler.missed,
-    )
-    return " bad" if lost else "", "Samples", str(site.sampler.taken), detail
-
-
-def _telemetry() -> tuple:
-    telemetry = site.telemetry
-    return "", "Telemetry", "%d posts" % telemetry.posts, escape(telemetry.state)
-
-
-def _wifi() -> tuple:
-    wifi = site.wifi
-    try:
-        signal = ", %d dBm" % wifi.wlan.status("rssi")
-    except OSError:  # the link went just now
-        signal = ""
-    return "" if wifi.ip else " bad", "Wi-Fi", wifi.ip or "no link", escape(wifi.state) + signal
-
-
-def _clock() -> tuple:
-    quality = site.clock.quality
-    return "" if quality else " bad", "Clock (UTC)", log.stamp()[11:19] or "not set", _QUALITY[quality]
-
-
-def _memory() -> tuple:
-    used, free, idf_free, _ = board.memory()
-    settled = used + free - site.guard.settled
-    detail = "of %d KB after a collect; IDF %d KB free" % ((used + free) // 1024, idf_free // 1024)
-    level = site.guard.level
-    return " bad" if level else "", "Memory", "%d KB free" % (settled // 1024), detail
-
-
-async def _form(http: "Any") -> None:
-    settings = site.settings
+    if site.clock.quality < 2:
+        await http.write(_SET_CLOCK)
     await http.write('<form method="post" action="/settings"><h2>Settings</h2>\n')
     for name, attributes in (
         ("name", 'required maxlength="32"'),
@@ -74,6 +27,62 @@ async def _form(http: "Any") -> None:
         ("telemetry_period_s", 'type="number" min="1" max="86400"'),
         ("telemetry_url", 'maxlength="200"'),
     ):
-        value = escape(str(settings[name]))
-        await http.write(_FIELD % (LABELS[name], name, value, attributes))
+        value = escape(str(site.settings[name]))
+        await http.write('<label>%s<input name="%s" value="%s" %s></label>\n' % (LABELS[name], name, value, attributes))
     await http.write("<button>Save</button></form>\n")
+    await bottom(http)
+
+
+def _cards(time: str) -> "Any":
+    """Yield (" bad" or "", title, figure, details) of each card, as HTML."""
+    store, clock, wifi, flash = site.store, site.clock, site.wifi, site.store.log
+    for name, value in zip(store.names.split(","), store.last[1]):
+        title, text = reading(name, value)
+        if isinstance(value, str):
+            yield " bad", title, text, "the sensor says: " + value
+        else:
+            yield "", title, text, "sample %d" % store.last[0]
+    lost = store.expired + store.rejected + site.sampler.missed
+    yield " bad" if lost else "", "Samples", site.sampler.taken, (
+        "%d delivered, %d waiting, %d expired, %d rejected, %d slots missed"
+        % (store.acknowledged, store.pending(), store.expired, store.rejected, site.sampler.missed)
+    )
+    room = (flash.sectors - 1) * ((flash.flash.sector_bytes - 64) // len(flash.record))
+    text = "memory only" if store.is_memory else "%d KB flash" % (flash.flash.size_bytes // 1024)
+    yield " bad" if store.is_memory or flash.errors else "", "Storage", text, (
+        'room for %d samples; <a href="/export">CSV</a>, <a href="/export?fmt=ndjson">NDJSON</a>' % room
+    )
+    yield "", "Telemetry", "%d posts" % site.telemetry.posts, escape(site.telemetry.state)
+    try:
+        signal = ", %d dBm" % wifi.wlan.status("rssi")
+    except OSError:  # the link went just now
+        signal = ""
+    yield "" if wifi.ip else " bad", "Wi-Fi", wifi.ip or "no link", escape(wifi.state) + signal
+    used, free, idf_free, _ = board.memory()
+    text = "%d KB free" % ((used + free - site.guard.settled) // 1024)
+    yield " bad" if site.guard.level else "", "Memory", text, (
+        "of %d KB after a collect; IDF %d KB free" % ((used + free) // 1024, idf_free // 1024)
+    )
+    text = ("not set", "estimated", "synced")[clock.quality] + ", " + _FROM.get(clock.source, "by " + clock.source)
+    if clock.ppm is not None:
+        text += ", drift %d ppm" % clock.ppm
+    yield "" if clock.quality else " bad", "Clock", escape(time) or "not set", text
+
+
+def _time() -> str:
+    """The time of day where the board is, with the zone's name; first of all, since the zone's rules take memory."""
+    unix_s, quality = site.clock.now()
+    if not quality:
+        return ""
+    offset_s, zone = 0, "UTC"
+    if site.settings["time_zone"] != "UTC0":
+        from posix_tz import local, rules
+
+        try:
+            offset_s, zone, _ = local(rules(site.settings["time_zone"]), unix_s)
+        except ValueError:  # config.py is not checked before it is used
+            pass
+        del local, rules
+        site.evict()
+    second = (unix_s + offset_s) % 86400
+    return "%02d:%02d:%02d %s" % (second // 3600, second // 60 % 60, second % 60, zone)

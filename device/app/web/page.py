@@ -17,12 +17,18 @@ _TOP = """<!doctype html>
 <body><header><a href="/index">%s</a><span>%s</span></header><main>
 """
 
+_NO_LOG = """<p class="warning">This board has no log partition: samples are in memory only and gone at a reset.
+Flash it again with <code>make flash</code>.</p>
+"""
+
 
 async def top(http: "Any", title: str, head: str = "") -> None:
     """Write everything before the content. `head`: further elements for <head>, as HTML."""
     name = escape(site.settings["name"])
     text = _TOP % (head, escape(title) + " · " + name, APP_VERSION, APP_VERSION, name, site.device)
     await http.write(text)
+    if site.store.is_memory:
+        await http.write(_NO_LOG)
 
 
 async def bottom(http: "Any") -> None:

@@ -8,72 +8,73 @@ from app import board, health, site
 async def get(http: "Any") -> None:
     http.head(200, "application/json")
     mark = "{"
-    for make in (_device, _ledger, _memory, _http):
+    for make in (_device, _ledger, _storage, _machine):
         for name, part in make().items():
             await http.write('%s"%s":%s' % (mark, name, json.dumps(part)))
             mark = ","
     await http.write("}\n")
 
 
+def _named(names: str, *values: "Any") -> dict:
+    """One text for all names: each short literal would stay in memory for ever."""
+    return dict(zip(names.split(), values))
+
+
 def _device() -> dict:
-    unix_s, quality = site.clock.now()
-    return {
-        "version": 1,
-        "device": site.device,
-        "name": site.settings["name"],
-        "app": board.APP_VERSION,
-        "boot": site.boot,
-        "uptime_s": health.uptime_ms // 1000,
-        "unix_s": unix_s if quality else None,
-        "clock_quality": quality,
-        "wifi": site.wifi.state,
-        "telemetry": site.telemetry.state,
-        "restarts": health.restarts,
-    }
+    clock = site.clock
+    unix_s, quality = clock.now()
+    return _named(
+        "version device name app boot uptime_s unix_s clock_quality clock wifi telemetry restarts",
+        1, site.device, site.settings["name"], board.APP_VERSION, site.boot, health.uptime_ms // 1000,
+        unix_s if quality else None, quality,
+        _named(
+            "source steps last_step_s drift_ppm failures",
+            clock.source, clock.steps, clock.step_s, clock.ppm, clock.failures,
+        ),
+        site.wifi.state, site.telemetry.state, health.restarts,
+    )
 
 
 def _ledger() -> dict:
     store = site.store
     sampler = site.sampler
-    return {
-        "ledger": {
-            "taken": sampler.taken,
-            "rejected": store.rejected,
-            "stored": store.acknowledged + store.pending() + store.expired,
-            "acknowledged": store.acknowledged,
-            "pending": store.pending(),
-            "expired": store.expired,
-        },
-        "sampling": {"missed_slots": sampler.missed, "failed_readings": sampler.failed},
-    }
+    return _named(
+        "ledger sampling",
+        _named(
+            "taken rejected stored acknowledged pending expired",
+            sampler.taken, store.rejected, store.stored, store.acknowledged, store.pending(), store.expired,
+        ),
+        _named("missed_slots failed_readings sensors", sampler.missed, sampler.failed, sampler.states),
+    )
 
 
-def _memory() -> dict:
+def _storage() -> dict:
+    store = site.store
+    log = store.log
+    return _named(
+        "storage last",
+        _named(
+            "kind bytes record_bytes sector next_seq cursor erases late_erases errors",
+            "memory" if store.is_memory else "flash", log.flash.size_bytes, len(log.record), log.number,
+            store.next_seq, store.cursor, log.erases, log.late, log.errors,
+        ),
+        _named("seq values", store.last[0], dict(zip(store.names.split(","), store.last[1]))),
+    )
+
+
+def _machine() -> dict:
     used, free, idf_free, idf_largest = board.memory()
     guard = site.guard
-    return {
-        "memory": {
-            "level": guard.level,
-            "gc_used": used,
-            "gc_free": free,
-            "gc_settled": guard.settled,
-            "gc_peak": guard.peak,
-            "idf_free": idf_free,
-            "idf_largest": idf_largest,
-        }
-    }
-
-
-def _http() -> dict:
     server = site.server
-    return {
-        "http": {
-            "requests": server.requests,
-            "refused": server.refused,
-            "failed": server.failed,
-            "evicted": server.evicted,
-            "expired": server.expired,
-            "open": len(server.slots) - server.free,
-            "bytes_held": server.bytes_held,
-        }
-    }
+    return _named(
+        "memory http",
+        _named(
+            "level gc_used gc_free gc_settled gc_peak idf_free idf_largest",
+            guard.level, used, free, guard.settled, guard.peak, idf_free, idf_largest,
+        ),
+        _named(
+            "requests refused failed evicted expired open bytes_held",
+            server.requests, server.refused, server.failed, server.evicted, server.expired,
+            len(server.slots) - server.free, server.bytes_held,
+        ),
+    )

@@ -111,7 +111,7 @@ class poll:
                 _words[_r.SKIP_ON] = 0
                 return self._look(0)
             busy = any(not o._listening for o in self._objects.values())
-            if not busy or (_words[_r.SKIP_SOCKETS] and not self._look(_REAL_WAIT_MS)):
+            if not busy or (_words[_r.SKIP_SOCKETS] and not self._look(_REAL_WAIT_MS // _words[_r.SKIP_SOCKETS])):
                 _board.idle(min(left_ms, to_skip_ms))  # what would be left of it is real time, with sockets to look at
                 return self._look(0)
         tick_ms = _words[_r.TICK_MS]
