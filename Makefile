@@ -8,6 +8,7 @@ HEAP ?= 64k
 STATE ?=
 ARGS ?=
 TESTS ?= host_tests
+JOBS ?= 4
 PYTEST_ARGS ?=
 REQUESTS ?= 100000
 
@@ -25,6 +26,7 @@ SET ?=
 LOG_LEVEL ?=
 TO ?=
 FROM ?=
+FILE ?=
 
 VENV_PYTHON := .venv/bin/python
 SETUP := $(PYTHON) scripts/setup.py
@@ -36,8 +38,8 @@ BY_ENVIRONMENT := SSID PASSWORD SET
 $(foreach v,$(BY_ENVIRONMENT),$(if $(filter command,$(origin $v)),$(eval override export $v := $$(value $v))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim flash deploy provision log doctor repl reset backup restore erase firmware image test-board \
-	build size collector bench bench-long test lint format clean
+.PHONY: help setup sim flash deploy provision log doctor repl reset backup restore read-log erase firmware image \
+	test-board build size collector bench bench-long test lint format clean
 
 ## First steps
 help: ## list the targets
@@ -88,6 +90,10 @@ restore: ## put a backup back (FROM= FORCE=1)
 	@$(SETUP) board
 	@$(VENV_PYTHON) -m scripts.backup restore $(BOARD) --from="$(FROM)" $(FORCED)
 
+read-log: ## the log of a backup as CSV, or a check of it (FILE= ARGS="--check ...", ARGS=--help)
+	@$(SETUP) sim
+	@$(VENV_PYTHON) -m scripts.read_log "$(FILE)" $(ARGS)
+
 erase: ## erase the whole flash (FORCE=1)
 	@$(SETUP) board
 	@$(VENV_PYTHON) -m scripts.board erase $(BOARD) $(FORCED)
@@ -101,9 +107,9 @@ image: ## one factory image with the application inside, also for flashing from 
 	@$(VENV_PYTHON) -m scripts.image $(IMAGE)
 
 ## Development
-test: ## all tests: pure logic, the compiled app on the VM, a journey in a browser (TESTS= PYTEST_ARGS=)
+test: ## all tests: pure logic, the compiled app on the VM, a journey in a browser (TESTS= JOBS= PYTEST_ARGS=)
 	@$(SETUP) dev
-	@$(VENV_PYTHON) -m pytest $(TESTS) $(PYTEST_ARGS)
+	@$(VENV_PYTHON) -m pytest -n $(JOBS) --dist loadfile $(TESTS) $(PYTEST_ARGS)
 
 test-board: ## the journey from flash to log on a real board, which is erased (PORT= is needed; SSID= PASSWORD=)
 	$(if $(PORT),,$(error name the board, which is erased: make test-board PORT=/dev/ttyACM0))
