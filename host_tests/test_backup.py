@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from host_tests.logs import Samples, check_kept, samples_in, samples_of, wait_for_samples
 from host_tests.serial_device import SerialDevice
 from host_tests.virtual_board import rom_loader
 from host_tests.virtual_board.stand_in import stand_in_image
@@ -23,7 +24,7 @@ from scripts.link import Link
 
 MakeSerial = Callable[..., SerialDevice]
 ROWS = partitions.read_csv()
-NVS, LOG = (partitions.named(ROWS, name) for name in ("nvs", "log"))
+LOG = partitions.named(ROWS, "log")
 MAC = "70:b8:f6:0c:3f:01"
 CANARY = "hunter2-canary"
 NOTES = b"calibrated on 2026-11-02\n" * 40
@@ -42,10 +43,17 @@ def write_flash(device: SerialDevice, offset: int, content: bytes) -> None:
         file.write(content)
 
 
-def started(device: SerialDevice) -> None:
-    """Power on, until the application runs."""
+def started(device: SerialDevice) -> Samples:
+    """Power on, until the application has taken samples."""
     device.plug_in()
     device.board.wait_for_line("boot 1 after")
+    return wait_for_samples(device.state)
+
+
+def check_goes_on(kept: Samples, used: Samples, now: Samples) -> None:
+    """All samples of the backup are back, and no number that was `used` since is given to another sample."""
+    check_kept(kept, now)
+    assert min(seq for seq in now if seq not in kept) > max(used), "a number came twice"
 
 
 def file_on(device: SerialDevice, path: str) -> bytes | None:
@@ -53,14 +61,13 @@ def file_on(device: SerialDevice, path: str) -> bytes | None:
         return vfs_image.read_file(fs, path)
 
 
-def make_backup(folder: Path, mac: str = MAC, **changes: Any) -> Path:
-    """A backup without a board: counters at 7 and 3000, blank nvs, READINGS."""
+def make_backup(folder: Path, mac: str = MAC, log: bytes = READINGS, **changes: Any) -> Path:
+    """A backup without a board: counters at 7 and 3000."""
     (folder / "files" / "notes").mkdir(parents=True)
     contents = {
         "settings.json": json.dumps({"version": 1, "name": "Attic"}).encode(),
         "files/notes/attic.txt": NOTES,
-        "nvs.bin": b"\xff" * NVS.size_bytes,
-        "log.bin": READINGS.ljust(LOG.size_bytes, b"\xff"),
+        "log.bin": log.ljust(LOG.size_bytes, b"\xff"),
     }
     for name, content in contents.items():
         (folder / name).write_bytes(content)
@@ -72,7 +79,7 @@ def make_backup(folder: Path, mac: str = MAC, **changes: Any) -> Path:
         "made_utc": "2026-11-21T20:00:00Z",
         "made_unix_s": int(time.time()),
         "counters": {"boot": 7, "seq": 3000},
-        "partitions": {row.name: [row.offset, row.size_bytes] for row in (NVS, LOG)},
+        "partitions": {LOG.name: [LOG.offset, LOG.size_bytes]},
         "files": {name: sha256_of_file(folder / name) for name in contents},
     }
     backup_record.save(Record(**{**fields, **changes}), folder)
@@ -86,11 +93,10 @@ def make_backup(folder: Path, mac: str = MAC, **changes: Any) -> Path:
 def test_a_backup_survives_the_erasing_of_its_board_and_holds_no_secret(
     make_serial: MakeSerial, tmp_path: Path
 ) -> None:
-    device = make_serial(settings={"wifi_password": CANARY, "name": "Attic", "sample_period_s": 7})
+    device = make_serial(settings={"wifi_password": CANARY, "name": "Attic", "sample_period_s": 2})
     device.write_file("/notes/attic/today.txt", NOTES)
     device.write_file("/app/stale.py", b"no deploy left it here")
-    write_flash(device, LOG.offset, READINGS)
-    started(device)
+    before = started(device)
     folder = tmp_path / "saved"
     saved = device.run("backup", "backup", f"--to={folder}")
     assert saved.returncode == EXIT_OK, saved.stdout + saved.stderr
@@ -98,16 +104,18 @@ def test_a_backup_survives_the_erasing_of_its_board_and_holds_no_secret(
         "backup.json",
         "files/notes/attic/today.txt",
         "log.bin",
-        "nvs.bin",
         "settings.json",
     ]
-    assert (folder / "log.bin").read_bytes() == READINGS.ljust(LOG.size_bytes, b"\xff")
+    kept = samples_in((folder / "log.bin").read_bytes())
+    check_kept(before, kept)
     record = json.loads((folder / "backup.json").read_text())
     assert (record["device"], record["mac"], record["app"]) == ("tally-0c3f01", MAC, "0.1.0")
     assert record["counters"] == {"boot": 1, "seq": 1000}
     assert not any(CANARY.encode() in p.read_bytes() for p in folder.rglob("*") if p.is_file())
     assert CANARY not in saved.stdout + saved.stderr
     device.board.wait_for_line("boot 2 after")
+    used = wait_for_samples(device.state, max(kept))
+    check_kept(kept, used)
 
     device.board.stop()
     write_flash(device, 0, patched(stand_in_image()).ljust(r.FLASH_SIZE_BYTES, b"\xff"))
@@ -119,22 +127,25 @@ def test_a_backup_survives_the_erasing_of_its_board_and_holds_no_secret(
     assert "make provision" in restored.stdout
     line = device.board.wait_for_line(r"main: tally .* boot \d{3} after")
     assert int(line.split("boot ")[1].split()[0]) > 2, "a boot number came twice"
+    wait_for_samples(device.state, max(used))
     device.board.stop()
     settings = device.read_settings()
-    assert (settings["name"], settings["sample_period_s"]) == ("Attic", 7)
+    assert (settings["name"], settings["sample_period_s"]) == ("Attic", 2)
     assert "wifi_password" not in settings
     assert file_on(device, "/notes/attic/today.txt") == NOTES
     assert file_on(device, "/app/stale.py") is None
-    assert flash_bytes(device, LOG).startswith(READINGS)
+    check_goes_on(kept, used, samples_of(device.state))
 
 
 @pytest.mark.vm
 def test_counters_and_secrets_of_the_board_stay_and_a_restore_broken_off_can_be_run_again(
     make_serial: MakeSerial, tmp_path: Path
 ) -> None:
-    device = make_serial(settings={"wifi_password": CANARY})
-    started(device)
-    folder = make_backup(tmp_path / "saved", counters={"boot": 1, "seq": 1000})
+    device = make_serial(settings={"wifi_password": CANARY, "sample_period_s": 1})
+    kept = started(device)
+    log = flash_bytes(device, LOG)
+    folder = make_backup(tmp_path / "saved", log=log, counters={"boot": 1, "seq": 1000})
+    used = wait_for_samples(device.state, max(kept))
     blocks = 0
 
     def break_off(op: int, data: bytes) -> str | None:
@@ -147,15 +158,17 @@ def test_counters_and_secrets_of_the_board_stay_and_a_restore_broken_off_can_be_
     assert broken.returncode == EXIT_FAULT, broken.stdout
     assert "run the command again" in broken.stderr.lower()
     device.serial.faults.on_command = lambda op, data: None
+    device.board.wait_for_line(r"boot 102 after")  # counters come first: it may number samples from here on
+    used |= wait_for_samples(device.state, 1000)
     done = device.run("backup", "restore", f"--from={folder}")
     assert done.returncode == EXIT_OK, done.stdout + done.stderr
-    assert "the board's own counters are not behind, they stay" in done.stdout
-    device.board.wait_for_line(r"boot 10\d after")
+    device.board.wait_for_line(r"boot 10[3-9] after")
+    wait_for_samples(device.state, max(used))
     device.board.stop()
     assert device.read_settings()["wifi_password"] == CANARY
     assert device.read_settings()["name"] == "Attic"
     assert file_on(device, "/notes/attic.txt") == NOTES
-    assert flash_bytes(device, LOG).startswith(READINGS)
+    check_goes_on(samples_in(log), used, samples_of(device.state))
     assert CANARY not in done.stdout + done.stderr
 
 
@@ -163,15 +176,16 @@ def test_counters_and_secrets_of_the_board_stay_and_a_restore_broken_off_can_be_
 def test_a_backup_of_another_board_is_refused_and_the_application_goes_on(
     make_serial: MakeSerial, tmp_path: Path
 ) -> None:
-    device = make_serial()
-    device.plug_in()
-    device.wait_booted()
+    device = make_serial(settings={"sample_period_s": 1})
+    before = started(device)
     folder = make_backup(tmp_path / "saved", mac="aa:bb:cc:dd:ee:ff")
     result = device.run("backup", "restore", f"--from={folder}")
     assert result.returncode == EXIT_USAGE
     assert "aa:bb:cc:dd:ee:ff" in result.stderr and "FORCE=1" in result.stderr
-    assert flash_bytes(device, LOG) == b"\xff" * LOG.size_bytes
-    device.board.wait_for_line("boot 1 after")
+    device.board.wait_for_line("boot 2 after")
+    now = wait_for_samples(device.state, max(before))
+    assert list(now) == list(range(1, max(now) + 1))
+    check_kept(before, now)
 
 
 # --- what is refused before a board is asked ----------------------------------------------------
@@ -220,11 +234,11 @@ def test_a_record_that_lists_a_file_outside_of_its_folder_is_refused(name: str, 
 
 
 def test_a_backup_without_a_partition_is_refused(tmp_path: Path, capsys) -> None:
-    assert "nvs.bin is not listed" in refusal(make_backup(tmp_path / "saved", files={}), capsys)
+    assert "log.bin is not listed" in refusal(make_backup(tmp_path / "saved", files={}), capsys)
 
 
 def test_a_partition_of_another_size_than_recorded_is_refused(tmp_path: Path, capsys) -> None:
-    places = {"nvs": [NVS.offset, 1], "log": [LOG.offset, LOG.size_bytes]}
+    places = {"log": [LOG.offset, 1]}
     assert "has not the size" in refusal(make_backup(tmp_path / "saved", partitions=places), capsys)
 
 
@@ -295,7 +309,7 @@ def test_another_board_takes_a_backup_only_by_force(tmp_path: Path) -> None:
 
 
 def test_a_board_with_another_layout_takes_no_backup(tmp_path: Path) -> None:
-    small = [partitions.Partition("log", 1, 0x40, LOG.offset, 4096), NVS]
+    small = [partitions.Partition("log", 1, 0x40, LOG.offset, 4096)]
     with pytest.raises(Problem, match="4,096 bytes on this board and 1,048,576 in the backup"):
         backup_restore.check_board(record(tmp_path / "saved"), identity(rows=small), force=True)
 

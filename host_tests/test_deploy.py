@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from host_tests.serial_device import SerialDevice
-from host_tests.trees import changed_tree, files_of, tree_files
+from host_tests.trees import changed_tree, files_of, fill_up, tree_files
 from host_tests.virtual_board.stand_in import stand_in_image
 from host_tests.virtual_board.vm import registers as r
 from scripts import deploy as deploy_command
@@ -194,7 +194,7 @@ def test_another_version_of_micropython_is_refused(make_serial: MakeSerial) -> N
 
 def test_a_full_board_is_told_before_anything_is_sent(make_serial: MakeSerial, tmp_path: Path) -> None:
     device = make_serial()
-    device.write_file("/yours", bytes(800_000))
+    fill_up(device.state, 60_000)
     device.plug_in()
     large = changed_tree(tmp_path / "large", {"www/large.bin": os.urandom(100_000)})
     done = device.run("deploy", f"--tree={large}")

@@ -9,7 +9,9 @@ from importlib import metadata
 
 import pytest
 
+from host_tests.logs import wait_for_samples
 from host_tests.serial_device import NO_RESET, SerialDevice
+from host_tests.test_logging_of_samples import repartition
 from host_tests.virtual_board.stand_in import STOCK_TABLE, stand_in_image
 from host_tests.virtual_board.vm import registers as r
 from scripts import doctor, doctor_rows, failures, partitions, session, sim, vfs_image
@@ -40,23 +42,25 @@ def levels(rows: dict[str, list[tuple[str, str]]], subject: str) -> list[str]:
 
 @pytest.mark.vm
 def test_a_healthy_board_is_all_right_and_runs_again_afterwards(make_serial: MakeSerial) -> None:
-    device = make_serial()
+    device = make_serial(settings={"sample_period_s": 1})
     device.start_collector()
     device.plug_in()
     device.board.wait_for_line("clock: set by NTP")
+    wait_for_samples(device.state)
     device.state.set_clock(r.RTC, int(time.time()) - EPOCH_2000_S)  # the boot's time was skipped
     lines_before = len(device.board.log_lines)
     result = device.run("doctor")
     rows = rows_in(result.stdout)
     assert {level for found in rows.values() for level, _ in found} == {OK}, result.stdout
     assert list(rows) == (
-        "tools port chip firmware partitions files space settings app".split()
+        "tools port chip firmware partitions files space settings app log".split()
         + ["last reset", "crash", "clock", "Wi-Fi", "web", "memory"]
     )
     assert result.returncode == EXIT_OK
     assert rows["web"] == [(OK, "http://127.0.0.1/")]
     assert rows["app"][0][1].startswith("boot 1, up ")
     assert "power on" in rows["last reset"][0][1]
+    assert re.match(r"(\d+) samples stored, \d+ not sent yet, the newest is number \1$", rows["log"][0][1])
     assert result.stdout.startswith("the board is asked now: the application stops for some seconds")
     assert sim.PASSWORD not in result.stdout + result.stderr
     device.board.wait_for_line("boot 2 after reset", after=lines_before)
@@ -125,6 +129,29 @@ def test_another_firmware_without_our_partition_table_is_told(make_serial: MakeS
     assert levels(rows, "partitions") == [WRONG] and "vfs, log differ" in rows["partitions"][0][1]
     assert rows["files"] == [(WRONG, "no Tally is on this board\n       -> make deploy")]
     assert levels(rows, "app") == [NOTE]
+
+
+@pytest.mark.vm
+def test_a_board_without_a_log_partition_is_told_that_its_samples_are_gone_at_a_reset(make_serial: MakeSerial) -> None:
+    device = make_serial()
+    repartition(device, "else", 1 << 20)
+    device.plug_in()
+    device.board.wait_for_line("wifi: joining")
+    result = device.run("doctor")
+    rows = rows_in(result.stdout)
+    assert result.returncode == EXIT_FAULT
+    assert levels(rows, "partitions") == levels(rows, "log") == [WRONG]
+    assert "samples are only in memory" in rows["log"][0][1]
+
+
+@pytest.mark.vm
+def test_a_board_without_sensors_is_not_taken_for_one_in_rescue_mode(make_serial: MakeSerial) -> None:
+    device = make_serial(settings={"sensors": ""})
+    device.plug_in()
+    device.board.wait_for_line("wifi: joining")
+    rows = rows_in(device.run("doctor").stdout)
+    assert levels(rows, "app") == [OK]
+    assert rows["log"] == [(OK, "0 samples stored, 0 not sent yet")]
 
 
 def quick_doctor(device: SerialDevice, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -212,6 +239,32 @@ def test_a_clock_is_judged_by_how_far_it_is_off(off_s: int, level: str) -> None:
     row = clock_row(off_s)
     assert row.level == level
     assert level == OK or ("ahead of" if off_s > 0 else "behind") in row.what
+
+
+def test_a_clock_that_is_only_an_estimate_is_a_note_however_far_it_is_off() -> None:
+    facts = {"chip_s": NOW_S - EPOCH_2000_S, "quality": 1, "ntp_failures": 3}
+    (row,) = doctor_rows.clock(facts, NOW_S + 86400)
+    assert row.level == NOTE and "estimate, 86400 s behind this computer, 3 tries" in row.what
+
+
+LOG = {"log_in_memory": False, "stored": 1234, "last_seq": 2001, "pending": 4, "rejected": 0, "log_errors": 0}
+
+
+def test_the_log_is_told_by_its_samples() -> None:
+    row = doctor_rows.log(LOG)
+    assert (row.level, row.what) == (OK, "1,234 samples stored, 4 not sent yet, the newest is number 2001")
+    assert doctor_rows.log({**LOG, "stored": 0, "last_seq": 0, "pending": 0}).what == "0 samples stored, 0 not sent yet"
+
+
+def test_a_log_in_memory_is_wrong() -> None:
+    row = doctor_rows.log({**LOG, "log_in_memory": True})
+    assert row.level == WRONG and "gone at a reset" in row.what and "make flash" in row.remedy
+
+
+@pytest.mark.parametrize("failed", ["rejected", "log_errors"])
+def test_a_flash_that_did_not_take_what_was_written_is_a_note(failed: str) -> None:
+    row = doctor_rows.log({**LOG, failed: 3})
+    assert row.level == NOTE and " 3 " in row.what.split(";")[1] and row.remedy
 
 
 def test_a_crash_that_the_board_has_come_over_is_a_note() -> None:

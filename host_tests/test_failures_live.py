@@ -27,7 +27,7 @@ from serial.tools.list_ports_common import ListPortInfo
 
 from host_tests.device import free_port
 from host_tests.serial_device import NO_RESET, SerialDevice
-from host_tests.trees import changed_tree
+from host_tests.trees import changed_tree, fill_up
 from host_tests.virtual_board import rom_loader
 from host_tests.virtual_board.pty_port import PtyPort
 from host_tests.virtual_board.stand_in import stand_in_image
@@ -41,8 +41,8 @@ pytestmark = pytest.mark.vm
 IMAGE = stand_in_image()
 SENT = "www/sent.bin"
 SENT_BYTES = 3000
-LARGE_BYTES, FULL_BYTES = 830_000, 60_000
-"""The first leaves less room in `vfs` than the second needs, and enough for the application's own files."""
+LEFT_BYTES, LARGE_BYTES = 45_000, 60_000
+"""Room left in `vfs`: enough for the application's own files, too little for a file of the other size."""
 DIALOUT = 20
 # As unmodified, but for the 10 s that mpremote waits for a prompt.
 IMPATIENT = """
@@ -245,8 +245,8 @@ def port_vanishes_in_a_copy(rig: Rig) -> None:
 
 
 def full(rig: Rig) -> None:
-    rig.device.write_file("/yours", bytes(LARGE_BYTES))
-    rig.further["deploy"] = [f"--tree={changed_tree(rig.folder / 'large', {SENT: os.urandom(FULL_BYTES)})}"]
+    fill_up(rig.device.state, LEFT_BYTES)
+    rig.further["deploy"] = [f"--tree={changed_tree(rig.folder / 'large', {SENT: os.urandom(LARGE_BYTES)})}"]
 
 
 def full_unnoticed(rig: Rig) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from host_tests import logs
 from host_tests.serial_device import NO_RESET, SerialDevice
 from host_tests.trees import files_of
 from host_tests.virtual_board.stand_in import APP_OFFSET, stand_in_image
@@ -26,8 +27,7 @@ pytestmark = pytest.mark.vm
 MakeSerial = Callable[..., SerialDevice]
 STOCK = stand_in_image()
 LOG = partitions.named(partitions.read_csv(), "log")
-READINGS = b"readings, as far as make flash can tell"
-AT_ITS_END = LOG.offset + LOG.size_bytes - len(READINGS)
+AT_ITS_END = b"the log has not come that far"
 NAME = "Cellar"
 
 
@@ -45,14 +45,14 @@ def factory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def used(make_serial: MakeSerial) -> SerialDevice:
-    """A Tally in use for one boot, with a name of its own and something in both ends of its log partition."""
-    device = make_serial(settings={"name": NAME})
-    with device.state.flash_path.open("r+b") as file:
-        for offset in (LOG.offset, AT_ITS_END):
-            file.seek(offset)
-            file.write(READINGS)
+    """A Tally in use for one boot, with a name of its own, samples, and something in the last bytes of its log."""
+    device = make_serial(settings={"name": NAME, "sample_period_s": 1})
     device.plug_in()
     device.board.wait_for_line("INFO main: tally .*, boot 1 ")
+    logs.wait_for_samples(device.state)
+    with device.state.flash_path.open("r+b") as file:
+        file.seek(LOG.offset + LOG.size_bytes - len(AT_ITS_END))
+        file.write(AT_ITS_END)
     return device
 
 
@@ -78,14 +78,17 @@ def log_partition(device: SerialDevice) -> bytes:
     return device.state.flash_path.read_bytes()[LOG.offset :][: LOG.size_bytes]
 
 
-def check_kept(device: SerialDevice) -> None:
-    """Settings, readings and the count of boots in nvs are those of before."""
+def check_kept(device: SerialDevice, before: logs.Samples) -> None:
+    """Settings, samples and the counters in nvs are those of before, and no number comes twice."""
     assert device.read_settings()["name"] == NAME
-    assert log_partition(device).startswith(READINGS) and log_partition(device).endswith(READINGS)
+    logs.check_kept(before, logs.samples_of(device.state))
+    assert log_partition(device).endswith(AT_ITS_END)
     after = len(device.board.log_lines)
     if not device.board.is_on():
         device.plug_in()
     device.board.wait_for_line("INFO main: tally .*, boot [2-9] ", after=after)
+    now = logs.wait_for_samples(device.state, max(logs.samples_of(device.state)))
+    logs.check_kept(before, now)
 
 
 def check_erased(device: SerialDevice) -> None:
@@ -121,12 +124,15 @@ def test_the_image_makes_a_running_logger_of_a_blank_board_in_one_step(make_seri
 
 def test_the_image_over_a_used_board_is_a_new_board_with_the_old_readings(used: SerialDevice, factory: Path) -> None:
     before = len(used.board.log_lines)
+    samples = logs.samples_of(used.state)
     write_factory(used, factory)
     used.board.wait_for_line("INFO main: tally .*, boot 1 ", after=before)
     used.board.wait_for_line("WARNING wifi: no network is set", after=before)
+    now = logs.wait_for_samples(used.state, max(samples))
     used.board.stop()
     assert "/settings.json" not in files_of(used.state)
-    assert log_partition(used).endswith(READINGS)
+    assert log_partition(used).endswith(AT_ITS_END)
+    logs.check_kept(samples, now)
 
 
 # --- make flash over a board in use -----------------------------------------------------------------
@@ -138,6 +144,7 @@ def test_a_board_in_use_is_not_erased_when_nobody_can_be_asked(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    before = logs.samples_of(used.state)
     with open(os.devnull) as nobody:
         monkeypatch.setattr("sys.stdin", nobody)
         assert make_flash(used) == EXIT_USAGE
@@ -146,7 +153,7 @@ def test_a_board_in_use_is_not_erased_when_nobody_can_be_asked(
     assert all(way in said.err for way in ("FORCE=1", "KEEP_DATA=1", "make backup"))
     assert "erase-flash" not in said.out and "write-flash" not in said.out
     used.board.stop()
-    check_kept(used)
+    check_kept(used, before)
 
 
 @pytest.mark.parametrize(("answer", "code"), [("no", EXIT_USAGE), ("yes", EXIT_OK)])
@@ -155,9 +162,13 @@ def test_a_board_in_use_is_erased_when_a_person_says_yes(
 ) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda question: answer)
+    before = logs.samples_of(used.state)
     assert make_flash(used) == code
     used.board.stop()
-    (check_erased if code == EXIT_OK else check_kept)(used)
+    if code == EXIT_OK:
+        check_erased(used)
+    else:
+        check_kept(used, before)
 
 
 def test_force_erases_without_a_question(used: SerialDevice, make_flash: Callable[..., int]) -> None:
@@ -171,12 +182,13 @@ def test_keep_data_puts_a_firmware_under_a_tally_that_goes_on(
     with used.state.flash_path.open("r+b") as file:  # as an older firmware would differ
         file.seek(APP_OFFSET + 1000)
         file.write(b"another")
+    before = logs.samples_of(used.state)
     assert make_flash(used, "--keep-data") == EXIT_OK
     said = capfd.readouterr().out
     assert "erase" not in said and "The board starts with what it held" in said
     assert used.state.flash_path.read_bytes()[APP_OFFSET : len(STOCK)] == STOCK[APP_OFFSET:]
     used.board.stop()
-    check_kept(used)
+    check_kept(used, before)
 
 
 def test_keep_data_is_refused_on_a_board_with_the_stock_layout(

@@ -103,7 +103,10 @@ def test_a_value_that_the_board_refuses_stores_nothing_and_the_board_says_why(de
     before = device.read_settings()
     after = len(device.board.log_lines)
     done = quickly(
-        device, "--ssid=x", "--set=sample_period_s=0 web_port=many name=Ada", PASSWORD=CANARY + "x" * (64 - len(CANARY))
+        device,
+        "--ssid=x",
+        "--set=sample_period_s=0 web_port=many name=Ada time_zone=Berlin sensors='bme280 sda'",
+        PASSWORD=CANARY + "x" * (64 - len(CANARY)),
     )
     assert done.returncode == EXIT_FAULT
     assert "nothing was stored" in done.stderr
@@ -111,6 +114,8 @@ def test_a_value_that_the_board_refuses_stores_nothing_and_the_board_says_why(de
         "sample_period_s must be 1 to 86400",
         "web_port must be a whole number",
         "wifi_password must be 0 to 63 bytes long",
+        "time_zone: no difference from UTC, as in CET-1",
+        "sensors: bme280: sda is not one option=value, each given once.",
     ):
         assert f"\n  {sentence}\n" in done.stderr
     assert CANARY not in done.stdout + done.stderr
@@ -124,7 +129,7 @@ def test_an_unknown_setting_is_refused_with_the_names_there_are(device: SerialDe
     done = quickly(device, "--set=sample_period=60 name=Ada")
     assert done.returncode == EXIT_FAULT
     assert "there is no setting sample_period\n" in done.stderr
-    assert "sample_period_s, telemetry_period_s" in done.stderr
+    assert "sample_period_s, sensors, telemetry_period_s" in done.stderr
     assert device.read_settings() == before
 
 

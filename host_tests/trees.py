@@ -1,4 +1,4 @@
-"""Trees for a deploy that differ a little from the one of this checkout, and what of them a board has."""
+"""Trees for a deploy that differ a little from the one of this checkout, what of them a board has, and a full board."""
 
 from __future__ import annotations
 
@@ -36,3 +36,11 @@ def files_of(state: BoardState) -> dict[str, bytes]:
     with vfs_image.mounted(state.flash_path) as fs:
         paths = [f"{folder.rstrip('/')}/{name}" for folder, _, names in fs.walk("/") for name in names]
         return {path: vfs_image.read_file(fs, path) or b"" for path in paths}
+
+
+def fill_up(state: BoardState, left_bytes: int) -> None:
+    """A file of the person's own that leaves so much room in a board's flash; the board is off or quiet."""
+    block_bytes = vfs_image.BLOCK_SIZE_BYTES
+    with vfs_image.mounted(state.flash_path) as fs:
+        blocks = fs.block_count - fs.used_block_count - left_bytes // block_bytes
+        vfs_image.write_file(fs, "/yours", bytes(blocks * (block_bytes - 8)))  # of each, LittleFS takes 8 for itself

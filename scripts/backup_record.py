@@ -1,6 +1,7 @@
-"""The form of a backup: a folder with settings.json, nvs.bin, log.bin, files/ and backup.json, which lists the others.
+"""The form of a backup: a folder with settings.json, log.bin, files/ and backup.json, which lists the others.
 
-Owns backup.json, its version and the checks before a restore. Must not know how a board is reached.
+Owns backup.json, its version and the checks before a restore. Must not know how a board is reached. Counters are in
+backup.json; of nvs there is no copy, for one that is put back would have the board count anew from there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ FORMAT_VERSION = 1
 RECORD_NAME = "backup.json"
 SETTINGS_NAME = "settings.json"
 FILES_NAME = "files"
-PARTITIONS = ("nvs", "log")
+PARTITIONS = ("log",)
 # A setting with one of these in its name is a secret: it stays on the board.
 SECRET_WORDS = ("password", "secret", "token", "key")
 

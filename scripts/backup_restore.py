@@ -1,8 +1,9 @@
-"""`make restore`: puts a backup back on its board: readings, counters, the person's files, settings.
+"""`make restore`: puts a backup back on its board: counters, readings, the person's files, settings.
 
 Owns the order, in which a restore that was broken off can be run again, and the rule that no sequence number comes
-twice: counters only go up, beyond all that can have been counted since the backup. Secrets are not in a backup, so
-those of the board stay. Must not know how a backup is made.
+twice: counters only go up, beyond all that can have been counted since the backup, and before the log is put back, for
+the application may run at once. Secrets are not in a backup, so those of the board stay. Must not know how a backup is
+made.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from scripts.link import Link
 
 _SPARE_BOOTS = 100
 _SHORTEST_BOOT_S = 1000  # a board that restarts more often than this, for long, is being looked after
-_SEQ_BLOCK = 1000  # of device/app/store.py: what a boot takes at once
+_SEQ_BLOCK = 1000  # of device/app/store.py: what is taken at once
 
 
 def counters_now(record: Record, now_unix_s: float) -> dict[str, int]:
@@ -52,17 +53,8 @@ def check_board(record: Record, who: Identity, force: bool) -> None:
             )
 
 
-def write_partitions(board: Link, record: Record, folder: Path, contents: Contents) -> None:
-    """Readings, and the counters' partition unless the board's own counters are further."""
-    names = [name for name in PARTITIONS if name != "nvs" or is_behind(contents.counters, record.counters)]
-    if "nvs" not in names:
-        print("nvs: the board's own counters are not behind, they stay")
-    places = {partitions.named(contents.identity.partitions, name).offset: folder / f"{name}.bin" for name in names}
-    flash.write(board, places)
-
-
-def is_behind(counters: dict[str, int], saved: dict[str, int]) -> bool:
-    return any(counters.get(key, 0) < number for key, number in saved.items())
+def write_partitions(board: Link, who: Identity, folder: Path) -> None:
+    flash.write(board, {partitions.named(who.partitions, name).offset: folder / f"{name}.bin" for name in PARTITIONS})
 
 
 def write_files(board: Link, record: Record, folder: Path) -> None:
@@ -111,15 +103,13 @@ def restore(board: Link, record: Record, folder: Path, force: bool) -> int:
     settings = stored_settings(folder, record)
     print(f"backup of {record.device} from {record.made_utc}, {len(record.files)} files, all as they were saved")
     with session.stopped(board):
-        contents = Contents(board)
-        check_board(record, contents.identity, force)
-    least = counters_now(record, time.time())
-    least = {key: max(number, contents.counters.get(key, 0)) for key, number in least.items()}
-    with session.started_if_it_fails(board):
-        write_partitions(board, record, folder, contents)
+        who = Contents(board).identity
+        check_board(record, who, force)
+        least = counters_now(record, time.time())
+        run_data(board, f"raise_counters(boot={least['boot']}, seq={least['seq']})")
+        write_partitions(board, who, folder)
         session.say_tap_reset(board)
         session.interrupt(board)
-        run_data(board, f"raise_counters(boot={least['boot']}, seq={least['seq']})")
         write_files(board, record, folder)
         outcome = provision.store(board, settings) if settings else None
     session.restart(board)

@@ -1,8 +1,7 @@
 """`make backup`: settings, the person's files, readings and counters of a board, in one folder.
 
-Owns what a backup takes and in which order. Secrets stay on the board: the settings are told without them, and the
-counters' partition has none (MicroPython keeps Wi-Fi's credentials in RAM: esp32 port, network_wlan.c). Must not know
-how a backup is put back.
+Owns what a backup takes and in which order. Secrets stay on the board: the settings are told without them. Must not
+know how a backup is put back.
 """
 
 from __future__ import annotations
@@ -93,8 +92,7 @@ def save_files(board: Link, files: dict[str, BoardFile], folder: Path) -> None:
 
 
 def save_partitions(board: Link, rows: list[partitions.Partition], folder: Path) -> None:
-    """Read them from flash, the counters last: the application runs on between the two, and a counter that is too high
-    is harmless, one that is too low is not."""
+    """Read them from flash. The application is stopped, and does not come between: while it is read the loader runs."""
     for row in rows:
         path = folder / f"{row.name}.bin"
         arguments = ("read-flash", f"{row.offset:#x}", f"{row.size_bytes:#x}", shown(path))
@@ -128,7 +126,7 @@ def backup(board: Link, to: str) -> int:
     with session.stopped(board):
         contents = Contents(board)
         who = contents.identity
-        rows = [partitions.named(who.partitions, name) for name in reversed(PARTITIONS)]
+        rows = [partitions.named(who.partitions, name) for name in PARTITIONS]
         folder = make_folder(to, who.device, made)
         save_settings(contents.settings, folder)
         save_files(board, contents.own_files(), folder)

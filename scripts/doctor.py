@@ -74,8 +74,8 @@ class Board:
                 here_s = time.time()
 
         try:
-            script = session.on_board("facts")
-            tools.mpremote(self._link, "resume", "run", script, timeout_s=session.timeout_s(), on_line=take)
+            words = ("resume", "run", session.on_board("facts"), "+", "run", session.on_board("app_facts"))
+            tools.mpremote(self._link, *words, timeout_s=session.timeout_s(), on_line=take)
         except ToolProblem as problem:
             if problem.name:
                 raise

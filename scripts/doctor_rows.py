@@ -25,6 +25,7 @@ EPOCH_2000_S = 946684800
 LEAST_FREE_BYTES = 32 * 1024
 """Below it neither the settings nor the next deploy can be saved safely."""
 _SET_S = 757382400  # as in device/app/board.py: an earlier time of the chip was never set
+_SYNCED = 2  # quality, as in device/app/clock.py
 _NOTE_OFF_S = 5
 _WRONG_OFF_S = 3600
 _CRASH_COUNTS_S = 300  # as in device/main.py
@@ -154,12 +155,14 @@ def settings(problems: list[str]) -> Iterator[Row]:
 
 
 def running(facts: dict[str, Any], here_s: float) -> Iterator[Row]:
-    """What facts.py told; `here_s` is this computer's Unix time when it told the board's."""
+    """What facts.py and app_facts.py told; `here_s` is this computer's Unix time when it told the board's."""
     if "uptime_s" in facts:
         yield from _application(facts)
     else:
         what = "it did not run when it was asked: stopped before, or just starting"
         yield Row(NOTE, "app", what, "it is started now; make doctor in half a minute says more")
+    if "log_errors" in facts:
+        yield log(facts)
     if "chip_s" in facts:
         yield from _last_reset(facts)
         yield from clock(facts, here_s)
@@ -184,6 +187,20 @@ def duration(seconds: int) -> str:
     if days:
         return f"{days} d {hours} h"
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds % 60} s"
+
+
+def log(facts: dict[str, Any]) -> Row:
+    """The log of samples, as the application has it open."""
+    if facts["log_in_memory"]:
+        what = "there is no log partition: samples are only in memory, and gone at a reset"
+        return Row(WRONG, "log", what, "make flash; it asks before it erases what is on the board")
+    what = f"{facts['stored']:,} samples stored, {facts['pending']:,} not sent yet"
+    if facts["last_seq"]:
+        what = f"{what}, the newest is number {facts['last_seq']}"
+    if not facts["rejected"] and not facts["log_errors"]:
+        return Row(OK, "log", what)
+    what += f"; {facts['rejected']:,} could not be stored, the flash failed {facts['log_errors']:,} times since start"
+    return Row(NOTE, "log", what, "make backup, then make read-log FILE=... ARGS=--check; such flash may be worn out")
 
 
 def _last_reset(facts: dict[str, Any]) -> Iterator[Row]:
@@ -212,18 +229,20 @@ def crash(rtc_memory: bytes, chip_s: int) -> Iterator[Row]:
 
 def clock(facts: dict[str, Any], here_s: float) -> Iterator[Row]:
     chip_s = facts["chip_s"]
+    tries = f", {facts['ntp_failures']} tries without an answer" if facts.get("ntp_failures") else ""
+    ask = "it asks the servers of the setting ntp_servers once there is a network: let UDP port 123 out, or wait"
     if chip_s <= _SET_S:
-        tries = f", {facts['ntp_failures']} tries without an answer" if facts.get("ntp_failures") else ""
-        remedy = "it asks pool.ntp.org once there is a network: let UDP port 123 out, or wait"
-        yield Row(NOTE, "clock", f"not set{tries}; readings wait for it a minute, then go without a time", remedy)
+        yield Row(NOTE, "clock", f"not set{tries}; samples get their time when it is", ask)
         return
     off_s = round(chip_s + EPOCH_2000_S - here_s)
-    what = f"set, {abs(off_s)} s {'ahead of' if off_s > 0 else 'behind'} this computer"
+    off = f"{abs(off_s)} s {'ahead of' if off_s > 0 else 'behind'} this computer"
     if abs(off_s) <= _NOTE_OFF_S:
         yield Row(OK, "clock", f"set, within {_NOTE_OFF_S} s of this computer")
+    elif facts.get("quality", _SYNCED) < _SYNCED:
+        yield Row(NOTE, "clock", f"an estimate, {off}{tries}; samples get their time when it is set", ask)
     else:
         level = WRONG if abs(off_s) > _WRONG_OFF_S else NOTE
-        yield Row(level, "clock", what, "check this computer's clock, then that the board reaches pool.ntp.org")
+        yield Row(level, "clock", f"set, {off}", "check this computer's clock, then the setting ntp_servers")
 
 
 def wifi(facts: dict[str, Any]) -> Iterator[Row]:

@@ -106,7 +106,7 @@ def _order(log: Log) -> Iterator[str]:
         last, seq = before.record.seq, after.record.seq
         if seq <= last:
             yield f"the number {seq} comes behind {last}: it is a repeat, or out of order"
-        elif seq > last + 1 and not _restored(before, after):
+        elif seq > last + 1 and not _jumped(before, after):
             yield f"the samples {last + 1} to {seq - 1} are missing"
     for sector in log.sectors:
         seqs = [record.seq for record in sector.places if record and record.kind == SAMPLE]
@@ -114,9 +114,10 @@ def _order(log: Log) -> Iterator[str]:
             yield f"sector {sector.number} begins with sample {seqs[0]}, its header says {sector.next_seq}"
 
 
-def _restored(before: Entry, after: Entry) -> bool:
-    """Whether a gap is what is left when an older copy of the log was put back."""
-    return before.boot != after.boot and after.record.seq > before.record.seq + BLOCK
+def _jumped(before: Entry, after: Entry) -> bool:
+    """Whether a board left numbers out: an older copy of the log was put back, or a start was broken off before its
+    mark, which looks the same to the next one."""
+    return after.boot > before.boot + 1 or (before.boot != after.boot and after.record.seq > before.record.seq + BLOCK)
 
 
 def _times(log: Log) -> Iterator[str]:
