@@ -197,7 +197,8 @@ def test_a_flash_that_takes_nothing_costs_samples_which_are_counted_and_no_more(
     device.state[r.FLASH_FAIL] = 0
     device.advance(2 * MINUTE_MS)
     got = seqs(device)
-    assert got == list(range(got[0], got[0] + len(got)))
+    assert got == sorted(set(got))
+    assert got[-1] - got[0] + 1 - len(got) == device.status()["ledger"]["rejected"]  # their numbers are left out
     assert device.status()["ledger"]["stored"] > ledger["stored"]
     assert device.status()["restarts"] == {}
 
@@ -360,6 +361,7 @@ def test_whatever_a_server_answers_is_understood_or_said_in_words(device: Device
     assert device.state[r.SOCKETS_OPEN] <= 2  # the listener, and the page that was just read
 
 
+@pytest.mark.timeout(300)
 def test_two_thousand_mixed_requests_leave_memory_where_it_was(device: Device) -> None:
     def round_of_requests(count: int) -> None:
         form = b"name=Load+test+%C3%BC&sample_period_s=10"

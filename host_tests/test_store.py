@@ -306,8 +306,8 @@ def test_the_time_of_the_newest_sample_is_found_behind_marks() -> None:
     for _ in range(2 * PER_SECTOR):
         board.store.mark(CURSOR, 2, at_s + 5, 0, 0)
     board.start(mark=False)
-    assert newest(board.store) == at_s
-    assert newest(Board().store) == 0
+    assert newest(board.store) == (at_s, {})
+    assert newest(Board().store) == (0, {})
 
 
 def test_a_scan_that_is_overtaken_goes_on_with_what_is_left() -> None:

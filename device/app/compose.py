@@ -18,7 +18,10 @@ from app.wifi import WiFi
 from http_connection import Connection
 from http_request import Request
 from httpd import Server
+from micropython import const
 from ring_log import RingLog
+
+_ROOM_BYTES = const(12000)  # free when sensors are made, for what is made after them and for a page
 
 
 def compose(rescue: bool, unique_id: bytes, cause: int) -> None:
@@ -30,7 +33,7 @@ def compose(rescue: bool, unique_id: bytes, cause: int) -> None:
         board.APP_VERSION, site.device, site.boot, reset_cause(cause),
     )
     _load_settings()
-    names = _make_sensors(site.settings)
+    names = _make_sensors("" if rescue else site.settings["sensors"])
     site.evict()
     _open_store(names, cause)
     site.evict()
@@ -66,15 +69,19 @@ def _load_settings() -> None:
     site.evict()
 
 
-def _make_sensors(values: dict) -> str:
+def _make_sensors(text: str) -> str:
     """The sampler with its sensors; returns the names of all values."""
     from app.sensors.make import make
 
-    sensors, names, problems = make(values["sensors"])
+    def room() -> bool:
+        gc.collect()
+        return board.memory()[1] > _ROOM_BYTES
+
+    sensors, names, problems = make(text, room)
     for problem in problems:
         log.warning("sensors", "%s", problem)
     site.clock = Clock()
-    site.sampler = Sampler(sensors, site.clock, values)
+    site.sampler = Sampler(sensors, site.clock, site.settings)
     return ",".join(names)
 
 
@@ -88,18 +95,18 @@ def _open_store(names: str, cause: int) -> None:
     site.sampler.taken = store.stored + store.rejected
     if store.is_memory:
         log.warning("store", "no log partition: samples are in memory only and gone at a reset, see make flash")
-    last_s = newest(store)
+    last_s, totals = newest(store)
     del newest, open_store
     site.evict()
     clock.estimate(last_s)
     site.evict()
     clock.on_sync = store.synced
     store.mark(BOOT, clock.quality, clock.base_s, site.boot, cause)
-    at = 0
+    fields = names.split(",")
     for _, sensor in site.sampler.sensors:
-        if hasattr(sensor, "restore") and store.last[1]:
-            sensor.restore(store.last[1][at : at + len(sensor.fields)])
-        at += len(sensor.fields)
+        if hasattr(sensor, "restore"):
+            sensor.restore(tuple([totals.get(name) for name in fields[: len(sensor.fields)]]))
+        del fields[: len(sensor.fields)]
         kind: "Any" = type(sensor)
         kind.__init__ = None  # as forget_constructors does; asked for again, it is another class
 

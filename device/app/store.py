@@ -66,15 +66,17 @@ class Store:
                     is_total = True
                 pack_into("<I" if is_total else "<f", self.log.record, at, value)
                 at += 4
-        except OSError:
+            newest = self.next_seq, values
+        except (OSError, MemoryError):
             self.rejected += 1
             return
         try:
             self.log.append()
-            self.stored += 1
-            self.last = self.next_seq, values
-        except OSError:
+        except (OSError, MemoryError):
             self.rejected += 1
+        else:
+            self.stored += 1
+            self.last = newest
         self.next_seq += 1  # also if it was not stored: the flash may have taken what it did not say it took
 
     def _pack(self, *parts: "Any") -> None:

@@ -10,6 +10,7 @@ from ring_open import find_head, find_tail
 _SEQ_BLOCK = const(1000)
 _RAM_BYTES = const(4096)  # 126 samples of one or two values
 _RAM_SECTOR_BYTES = const(512)
+_LOOK_BACK = const(100)  # samples, for a total whose newest is null
 
 
 def open_store(flash: "Any", names: str, boot: int, clock: "Any", count_up: "Any") -> Store:
@@ -74,11 +75,18 @@ def _number(store: Store, is_newest: bool) -> None:
         store.count_up("seq", store.block_end - taken)
 
 
-def newest(store: Store) -> int:
-    """Put the newest sample into `store.last`; its time in Unix seconds, 0 if there is none."""
+def newest(store: Store) -> tuple:
+    """Put the newest sample into `store.last`; (its time in Unix seconds, 0 for none, {name: last number} of the
+    totals)."""
     last_s = 0
-    for seq, unix_s, _, _, names, values in store.samples(store.last[0], bytearray(PAGE_BYTES)):
+    totals = {}
+    first = max(1, store.last[0] - _LOOK_BACK)
+    for seq, unix_s, _, _, names, values in store.samples(first, bytearray(PAGE_BYTES)):
         last_s = unix_s or 0
         if names == store.names:
             store.last = seq, values
-    return last_s
+        if "_total" in names:
+            for name, value in zip(names.split(","), values):
+                if name.endswith("_total") and not isinstance(value, str):
+                    totals[name] = value
+    return last_s, totals

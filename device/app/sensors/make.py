@@ -4,6 +4,8 @@ Owns the kinds there are, their names and the names of fields. Each sensor is a 
 configured. Its contract is in docs/sensors.md. Imported while sensors are made or the setting is checked, then dropped.
 """
 
+import sys
+
 from micropython import const
 
 KINDS = ("internal", "adc", "dht11", "dht22", "ds18b20", "bme280", "bmp280", "sht3x", "pulse")
@@ -19,9 +21,9 @@ def parse(text: str) -> list:
     return [_entry(part) for part in text.split(";") if part.strip()]
 
 
-def make(text: str) -> tuple:
+def make(text: str, room: "Any" = None) -> tuple:
     """([(label, sensor)], (field,), [problem]): what of the setting can be used; problems are sentences. Fields are
-    those of all sensors, in their order."""
+    those of all sensors, in their order. `room()`, if given, says whether there is memory for what comes after."""
     sensors = []
     fields = []
     problems = []
@@ -30,14 +32,30 @@ def make(text: str) -> tuple:
             continue
         try:
             label, sensor, names = _sensor(part, fields)
+            if room and not room():
+                raise MemoryError
         except (ValueError, ImportError) as error:
             problems.append("%s The sensor is left out." % error)
+        except MemoryError:
+            sensor = None
+            kind = part.split()[0]
+            _forget(_MODULES.get(kind, kind))
+            problems.append("%s: no memory is left for it. The sensor is left out." % kind)
         else:
             sensors.append((label, sensor))
             fields += names
     if not sensors and not problems:
         problems.append("No sensor is configured.")
     return sensors, tuple(fields), problems
+
+
+def _forget(name: str) -> None:
+    """Let go of a driver that does not fit; sensors that have it already keep it."""
+    module = "app.sensors." + name
+    if module in sys.modules:
+        sys.modules[module] = None  # type: ignore  (a deleted entry keeps its value in MicroPython's maps)
+        del sys.modules[module]
+        setattr(sys.modules["app.sensors"], name, None)
 
 
 def _entry(text: str) -> tuple:
