@@ -8,7 +8,7 @@ HEAP ?= 64k
 STATE ?=
 ARGS ?=
 TESTS ?= host_tests
-JOBS ?= 4
+JOBS ?= 3
 PYTEST_ARGS ?=
 REQUESTS ?= 100000
 

@@ -302,8 +302,11 @@ def test_a_deploy_committed_by_another_one_is_finished_first(make_serial: MakeSe
     device.write_file("/next/www!icon.svg.gz", b"of the broken-off deploy")
     device.write_file("/next/commit", b"tally deploy 1\n/www/gone.txt")
     device.write_file("/www/gone.txt", b"")
-    device.board.skip_at_boot_ms = 0  # the deploy comes before the board itself does it
+    device.board.skip_at_boot_ms = 0
     device.plug_in()
+    device.wait_booted()
+    device.board.interrupt()  # in the grace period, so that the deploy comes before the board does it itself
+    device.board.wait_for_state(r.STATE_REPL)
     done = device.run("deploy")
     assert "finishing the deploy that was broken off" in done.stdout
     assert count(done.stdout) == (1, 0)
