@@ -670,7 +670,8 @@ def test_rtc_datetime_sets_the_clock_and_reads_it_back(lab: Lab) -> None:
         rtc.datetime((2024, 2, 29, 4, 23, 59, 59, 999000))
         say("time", time.time())
         say("read", rtc.datetime())
-        say("weekday is not believed", rtc.datetime()[3] == time.gmtime()[6])
+        t = rtc.datetime()
+        say("weekday is not believed", t[3] == 3 + (t[2] == 1))  # a slow machine is in the next day already
         say("short", error_of(rtc.datetime, (2024, 2, 29, 23, 59)))
         say("float", error_of(rtc.datetime, (2024, 2, 29, 4, 23, 59, 59.5, 0)))
         say("id", error_of(machine.RTC, 0))

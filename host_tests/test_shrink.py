@@ -74,12 +74,8 @@ def test_late_imports_of_bundled_modules_work_at_run_time(tmp_path: Path, monkey
 
 
 def test_a_package_without_files_is_still_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sources = [("app.sensors.internal", "def read():\n    return 7\n")]
-    use = (
-        "from app.sensors import internal\n"
-        "import app.sensors.internal as again\n"
-        "result = internal.read(), again.read()\n"
-    )
+    sources = [("app.gauges.seven", "def read():\n    return 7\n")]
+    use = "from app.gauges import seven\nimport app.gauges.seven as again\nresult = seven.read(), again.read()\n"
     assert same_every_way(tmp_path, monkeypatch, sources, use) == (7, 7)
 
 
