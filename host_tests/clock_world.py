@@ -121,7 +121,7 @@ class World:
         self.clock: Any = sys.modules["app.clock"].Clock()  # type: ignore[attr-defined]
         self.boot_ms = true_ms - self.clock.uptime_ms()
         self.clock.on_sync = self.synced.append
-        self.clock.estimate(last_s)
+        self.timesync.estimate(self.clock, last_s)
 
     # --- the chip and its time --------------------------------------------------------------------
 
@@ -203,3 +203,11 @@ class World:
     def restamp_off_ms(self) -> int:
         """How far from the truth a sample is dated that was taken at boot, before the first sync."""
         return (self.clock.base_s + self.clock.steps_s) * 1000 - self.boot_ms
+
+
+def synced(**boot: int) -> World:
+    """A world whose board was synced by NTP six hours ago."""
+    world = World(**boot)  # type: ignore[arg-type]
+    world.ntp(a=0)
+    world.wait(6 * HOUR)
+    return world

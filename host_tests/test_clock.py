@@ -18,6 +18,7 @@ from host_tests.clock_world import (
     YEAR,
     World,
     stand_ins,
+    synced,
 )
 
 SILENT = OSError(TIMED_OUT, "")
@@ -33,13 +34,6 @@ NO_TIME = 10**18
 def _modules() -> Iterator[None]:
     with stand_ins():
         yield
-
-
-def synced(**boot: int) -> World:
-    world = World(**boot)  # type: ignore[arg-type]
-    world.ntp(a=0)
-    world.wait(6 * HOUR)
-    return world
 
 
 def nothing(world: World) -> None:

@@ -6,7 +6,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from host_tests.clock_world import DAY, HOUR, MINUTE, NO_NAME, REFUSED, SECOND, TIMED_OUT, YEAR, World, stand_ins
+from host_tests.clock_world import (
+    DAY,
+    HOUR,
+    MINUTE,
+    NO_NAME,
+    REFUSED,
+    SECOND,
+    TIMED_OUT,
+    YEAR,
+    World,
+    stand_ins,
+    synced,
+)
 
 SILENT = OSError(TIMED_OUT, "")
 NAMELESS = OSError(NO_NAME, "")
@@ -22,10 +34,7 @@ def _modules() -> Iterator[None]:
 
 @pytest.fixture
 def world() -> World:
-    """Synced by NTP six hours ago."""
-    world = World()
-    world.ntp(a=0)
-    world.wait(6 * HOUR)
+    world = synced()
     world.asked.clear()
     world.lines.clear()
     return world

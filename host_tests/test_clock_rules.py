@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from host_tests.clock_world import DAY, HOUR, MINUTE, SECOND, START_MS, World, stand_ins
+from host_tests.clock_world import DAY, HOUR, MINUTE, SECOND, START_MS, World, stand_ins, synced
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -17,11 +17,7 @@ def _modules() -> Iterator[None]:
 
 @pytest.fixture
 def world() -> World:
-    """Synced by NTP six hours ago."""
-    world = World()
-    world.ntp(a=0)
-    world.wait(6 * HOUR)
-    return world
+    return synced()
 
 
 # --- rank -------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ SCRIPT = """
     from app import board
     from app.clock import Clock
     from app.ntpsync import sync
-    from app.timesync import from_http, set_time
+    from app.timesync import estimate, from_http, set_time
 
     class Wifi:
         ip = "10.0.0.2"
@@ -51,7 +51,7 @@ SCRIPT = """
 
     beats = []
     clock = Clock()
-    clock.estimate(0)
+    estimate(clock, 0)
     boot_ms = _board.clock_read(r.NTP) * 1000 + words[r.NTP + 1] - clock.uptime_ms()
     """
 

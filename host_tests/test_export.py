@@ -344,7 +344,7 @@ def test_a_download_of_12_000_samples_needs_4_kb_and_keeps_nobody_waiting(big: D
             assert more, f"the download broke off after {len(got)} bytes: {big.status()} {big.log()}"
             got += more
     big.status()
-    after = settled(big)
+    after = min(settled(big) for _ in range(2))  # a POST of a moment ago may have its modules in one of them
     figures = f"bytes of heap in use: before {before}, meanwhile {during}, after {after}"
     print(figures)
     assert before < during <= before + 4096, figures

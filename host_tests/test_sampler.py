@@ -115,6 +115,23 @@ def test_a_task_that_died_and_runs_again_counts_the_slots_between() -> None:
     assert (times[-1] - times[0]) // 10 + 1 == len(times) + plant.sampler.missed
 
 
+def test_a_sample_that_dies_half_way_is_a_missed_slot_and_counts_once() -> None:
+    plant = synced(10)
+    plant.sensors[LABEL].wait = 500
+    plant.run(25 * SECOND)
+    taken = plant.sampler.taken
+    while not plant.sampler._is_taking:  # it sleeps until the sensor is ready
+        plant.run(100)
+    plant.restart()
+    plant.run(1)
+    plant.restart()
+    plant.run(1)
+    assert (plant.sampler.taken, plant.sampler.missed) == (taken, 1)
+    plant.run(20 * SECOND)
+    assert (plant.sampler.taken, plant.sampler.missed) == (taken + 2, 1)
+    plant.assert_one_a_slot()
+
+
 def test_an_erase_ahead_is_done_only_while_there_is_time() -> None:
     plant = synced(2)
     plant.sensors[LABEL].wait = 1000

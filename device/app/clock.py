@@ -44,12 +44,6 @@ class Clock:
         """Whether the Date of an HTTP answer is worth a look."""
         return self.quality < _SYNCED or self.uptime_ms() - self.synced_ms > _DAY_MS
 
-    def estimate(self, last_s: int) -> None:
-        """At boot, once: start from the clock that ran on, or from the newest record's time (Unix seconds, 0: none)."""
-        from app.timesync import estimate
-
-        estimate(self, last_s)
-
     async def run(self, wifi: "Any", beat: "Any") -> None:
         """Ask NTP once there is a link, and again when app.ntpsync says so."""
         while True:

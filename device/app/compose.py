@@ -1,7 +1,7 @@
 """The composition root: makes every part of the application and starts its tasks. Imported at boot, then dropped.
 
-Buffers come first, while memory is whole, then Wi-Fi. Leaves no function of its own behind, so that nothing keeps
-this module in memory.
+Step by step, and what a step needs is dropped before the next: settings, sensors, the log; then the buffers, while
+memory is whole, and Wi-Fi. Leaves no function of its own behind, so that nothing keeps this module in memory.
 """
 
 import asyncio
@@ -33,6 +33,7 @@ def compose(rescue: bool, unique_id: bytes, cause: int) -> None:
         board.APP_VERSION, site.device, site.boot, reset_cause(cause),
     )
     _load_settings()
+    site.evict()
     names = _make_sensors("" if rescue else site.settings["sensors"])
     site.evict()
     _open_store(names, cause)
@@ -57,7 +58,7 @@ def forget_constructors() -> None:
     """Drop the code that makes what exists once and for good: over 2 KB that would never run again."""
     for kind in (RingLog, Store, board.LogFlash, Server, Connection, Request, Guard, Clock, Sampler, Telemetry, WiFi):
         kind.__init__ = None  # type: ignore  (del would keep the value: MicroPython's maps do)
-    board.log_flash = Clock.estimate = None  # type: ignore
+    board.log_flash = None  # type: ignore
 
 
 def _load_settings() -> None:
@@ -66,7 +67,6 @@ def _load_settings() -> None:
     site.settings, problems = load()
     for problem in problems:
         log.warning("settings", "%s", problem)
-    site.evict()
 
 
 def _make_sensors(text: str) -> str:
@@ -98,8 +98,9 @@ def _open_store(names: str, cause: int) -> None:
     last_s, totals = newest(store)
     del newest, open_store
     site.evict()
-    clock.estimate(last_s)
-    site.evict()
+    from app.timesync import estimate
+
+    estimate(clock, last_s)
     clock.on_sync = store.synced
     store.mark(BOOT, clock.quality, clock.base_s, site.boot, cause)
     fields = names.split(",")

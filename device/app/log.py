@@ -20,8 +20,13 @@ boot_ms = ticks_ms()
 def stamp() -> str:
     """UTC time, or the uptime (`+12s`) while the clock is not set."""
     if unix_s():
-        return "%04d-%02d-%02dT%02d:%02d:%02dZ" % gmtime()[:6]
+        return utc()
     return "+%ds" % (ticks_diff(ticks_ms(), boot_ms) // 1000)
+
+
+def utc(chip_s: int | None = None) -> str:
+    """ISO 8601 of seconds since 2000, now unless given."""
+    return "%04d-%02d-%02dT%02d:%02d:%02dZ" % gmtime(chip_s)[:6]
 
 
 class _Serial:

@@ -23,7 +23,7 @@ def clock_of(log: "Any", boot: int) -> tuple:
                 break
             found, base_s, steps_s = a, time_s, 0
         elif kind == SYNC:
-            base_s, steps_s = a, b - (b >> 31 << 32)
+            base_s, steps_s = a, b
     return (base_s, steps_s) if found == boot else (0, 0)
 
 

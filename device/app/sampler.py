@@ -37,8 +37,8 @@ class Sampler:
     async def run(self, beat: "Any") -> None:
         """Sample once in every slot, for ever. Slots are whole multiples of the period of the chip's clock; when it is
         set, the last slot moves along, so that no slot comes twice or counts as missed."""
-        if self._is_taking:  # a sample that died half way, as for want of memory
-            self.missed += 1
+        self.missed += self._is_taking  # a sample that died half way, as for want of memory
+        self._is_taking = False
         while True:
             beat()
             self._stamp()

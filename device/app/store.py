@@ -17,7 +17,7 @@ BOOT = const(4)
 CONFIG = const(5)
 NOTE = "<IIIIIIIIi"  # next seq, stored, cursor, acknowledged, expired, rejected, boot, base_s, steps_s; then the names
 NOTE_BYTES = const(36)
-RECORD = "<IIBBHII"  # seq, time, kind, info, late_ms, and the first two values or what a mark says
+RECORD = "<IIBBHIi"  # seq, time, kind, info, late_ms, and the first two values or what a mark says
 VALUES_AT = const(12)
 REASONS = ("", "absent", "crc", "range", "timeout", "error")
 _NO_NUMBER = const(0x7FC00000)  # a float that is none, plus the reason; totals have their own
@@ -37,7 +37,7 @@ class Store:
         self.boot = boot
         self._clock = clock
         self.count_up = count_up
-        self._totals = [name.endswith("_total") for name in names.split(",")]
+        self._totals = totals_of(names)
         self.next_seq = 1
         self.block_end = 0
         self.stored = self.cursor = self.acknowledged = self.expired = self.rejected = 0
@@ -85,7 +85,7 @@ class Store:
     def mark(self, kind: int, info: int, time_s: int, a: int, b: int, extra: int = 0) -> None:
         """Note something other than a sample, under the number of the last one. If that fails, the next sector's header
         tells."""
-        self._pack(self.next_seq - 1, time_s, kind, info, extra & 0xFFFF, a, b & 0xFFFFFFFF)
+        self._pack(self.next_seq - 1, time_s, kind, info, extra & 0xFFFF, a, b)
         try:
             self.log.append()
         except OSError:
@@ -154,8 +154,8 @@ class Store:
             size = log.header(number, page)
             if size:
                 boot, _, steps_s = unpack_from("<IIi", page, HEADER_BYTES + 24)
-                names = bytes(memoryview(page)[HEADER_BYTES + NOTE_BYTES : size - 4]).decode()
-                totals = [name.endswith("_total") for name in names.split(",")]
+                names = names_of(page, size)
+                totals = totals_of(names)
             for i in log.records(number, page):
                 seq, time_s, kind, info, _, a, b = unpack_from(RECORD, page, i)
                 if kind == SAMPLE and seq >= first:
@@ -165,7 +165,7 @@ class Store:
                     boot = a
                     steps_s = 0
                 elif kind == SYNC:
-                    steps_s = b - (b >> 31 << 32)
+                    steps_s = b
             number = max(number + 1, log.oldest(log.number))
 
     def unix(self, boot: int, time_s: int, quality: int, steps_s: int) -> tuple:
@@ -183,6 +183,16 @@ class Store:
         if quality == 2:
             return time_s + total_s - steps_s, 2 if total_s == steps_s else 1
         return (base_s + total_s + time_s, 1) if base_s else (None, 0)
+
+
+def names_of(page: bytearray, size: int) -> str:
+    """The names of the values, from a sector's header of `size` bytes."""
+    return bytes(memoryview(page)[HEADER_BYTES + NOTE_BYTES : size - 4]).decode()
+
+
+def totals_of(names: str) -> list:
+    """Of each value whether it is a whole number, a total."""
+    return [name.endswith("_total") for name in names.split(",")]
 
 
 def decode(page: bytearray, at: int, totals: list) -> tuple:

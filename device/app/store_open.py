@@ -2,7 +2,7 @@
 
 from struct import unpack_from
 
-from app.store import BOOT, CURSOR, NOTE, NOTE_BYTES, RECORD, SAMPLE, Store
+from app.store import BOOT, CURSOR, NOTE, RECORD, SAMPLE, Store, names_of
 from micropython import const
 from ring_log import HEADER_BYTES, PAGE_BYTES, RingLog
 from ring_open import find_head, find_tail
@@ -44,7 +44,7 @@ def _count(store: Store) -> int:
         store.next_seq, store.stored, store.cursor, store.acknowledged, store.expired, store.rejected,
         last_boot, _, _,
     ) = unpack_from(NOTE, log.page, HEADER_BYTES)
-    if bytes(memoryview(log.page)[HEADER_BYTES + NOTE_BYTES : size - 4]) != store.names.encode():
+    if names_of(log.page, size) != store.names:
         log.at = log.flash.sector_bytes  # other values from now on: in the next sector, whose header names them
     for i in log.records(log.number, log.page):
         seq, _, kind, _, _, a, b = unpack_from(RECORD, log.page, i)

@@ -86,6 +86,7 @@ class Telemetry:
         evict()
         gc.collect()
         store = self._store
+        settled = store.acknowledged + store.expired  # before a sector may expire in a pause below
         size_bytes = 0
         for piece in self._pieces(self.most):
             size_bytes += len(piece)
@@ -96,7 +97,6 @@ class Telemetry:
         if not count:  # what is pending can't be read any more
             store.give_up(store.next_seq - 1, store.stored)
             return 1000
-        settled = store.acknowledged + store.expired + count
         extra = "Content-Type: application/json\r\n"
         if self.keyed:
             extra += "Idempotency-Key: %s-%d-%d\r\n" % (self._device, self._first, last)
@@ -109,7 +109,7 @@ class Telemetry:
             await asyncio.sleep_ms(50)
         else:
             task.cancel()
-        return self._judge(*self._result, last, settled, count)
+        return self._judge(*self._result, last, settled + count, count)
 
     async def _try(self, extra: str, size_bytes: int, dns: str) -> None:
         """One POST, as a task so that it can be given up; asyncio would print what such a task raises."""

@@ -4,9 +4,8 @@ Owns the form of a row. One row is in memory at a time, and other tasks run ever
 """
 
 import asyncio
-from time import gmtime
 
-from app import site
+from app import log, site
 from app.store import number
 from micropython import const
 from ring_log import PAGE_BYTES
@@ -61,9 +60,7 @@ def _csv(sample: tuple, columns: list) -> str:
             status += "%s%s:%s" % (" " if status else "", name, value)
         else:
             row[name] = number(value)
-    stamp = ","
-    if unix_s is not None:
-        stamp = "%d,%04d-%02d-%02dT%02d:%02d:%02dZ" % ((unix_s,) + tuple(gmtime(unix_s - _UNIX_2000_S)[:6]))
+    stamp = "," if unix_s is None else "%d,%s" % (unix_s, log.utc(unix_s - _UNIX_2000_S))
     cells = ",".join([row.get(name, "") for name in columns])
     return "%d,%d,%s,%d,%s,%s\n" % (seq, boot, stamp, quality, cells, status or "ok")
 

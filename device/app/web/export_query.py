@@ -3,9 +3,8 @@
 import asyncio
 
 from app import site
-from app.store import NOTE_BYTES
+from app.store import names_of
 from http_request import Reject
-from ring_log import HEADER_BYTES
 
 _SECTORS = 16  # then the others get their turn
 
@@ -28,13 +27,13 @@ async def columns(page: bytearray) -> list:
     """Names of all values that any sector has, the oldest first: a row has a place for each."""
     found = []
     log = site.store.log
-    last = b""
+    last = ""
     for n in range(log.oldest(log.number), log.number + 1):
         size = log.header(n, page)
-        names = bytes(memoryview(page)[HEADER_BYTES + NOTE_BYTES : size - 4]) if size else last
+        names = names_of(page, size) if size else last
         if names != last:
             last = names
-            found += [name for name in names.decode().split(",") if name and name not in found]
+            found += [name for name in names.split(",") if name and name not in found]
         if n % _SECTORS == 0:
             await asyncio.sleep_ms(0)
     return found
