@@ -149,14 +149,14 @@ class World:
 
     # --- offers -----------------------------------------------------------------------------------
 
-    async def resolve(self, name: str, servers: tuple[str, ...], timeout_ms: int) -> tuple[str, int]:
+    async def resolve(self, name: str, servers: tuple[str, ...], timeout_ms: int) -> tuple[tuple[str], int]:
         assert servers == ("10.0.0.53",)
         self.asked.append(name)
         fault = self.servers[name]
         if isinstance(fault, OSError) and fault.errno == NO_NAME:
             self.wait(timeout_ms)
             raise fault
-        return "ip of " + name, 60
+        return ("ip of " + name,), 60
 
     async def ask(self, ip: str, now_ms: Any, timeout_ms: int) -> tuple[int, int]:
         answer = self.servers[ip.removeprefix("ip of ")]

@@ -88,13 +88,13 @@ async def _answer(clock: "Any", name: str, dns: tuple) -> tuple:
     timeout_ms = _TIMEOUT_MS << min(clock.failures, 2)
     refused = 0
     try:
-        ip, _ = await resolve(name, dns, timeout_ms)
+        ips, _ = await resolve(name, dns, timeout_ms)
         del resolve
         evict()
         from ntp import REFUSED as refused
         from ntp import ask
 
-        base_ms, delay_ms = await ask(ip, clock.uptime_ms, timeout_ms)
+        base_ms, delay_ms = await ask(ips[0], clock.uptime_ms, timeout_ms)
     except OSError as error:
         if error.errno == refused:
             clock.refused[name] = clock.uptime_ms()

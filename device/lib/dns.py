@@ -1,4 +1,4 @@
-"""The IPv4 address of a host name, asked of the network's name servers without blocking (RFC 1035, 2308, 5452).
+"""The IPv4 addresses of a host name, asked of the network's name servers without blocking (RFC 1035, 2308, 5452).
 
 Owns the form of a question and the reading of an answer (`query`, `parse`: bytes in and out), and the order in which
 servers are tried. Keeps nothing: a caller that wants a cache has the time to live. Imported on demand.
@@ -21,6 +21,7 @@ _LITERAL_TTL_S = const(86400)
 _HEADER_BYTES = const(12)
 _FIXED_BYTES = const(10)  # type, class, TTL and length of a record
 _MOST_RECORDS = const(16)
+_MOST_IPS = const(4)
 _A, _CNAME, _IN = const(1), const(5), const(1)
 
 
@@ -61,8 +62,8 @@ def _name(answer: bytes, at: int) -> tuple:
 
 
 def _records(answer: bytes, at: int, count: int) -> tuple:
-    """({name: (IPv4 text, TTL s)}, {name: (the name it stands for, TTL s)}) of the `count` records from `at`: of the
-    first 16, or of those before the answer is cut off."""
+    """({name: (IPv4 texts, least TTL s)}, {name: (the name it stands for, TTL s)}) of the `count` records from `at`: of
+    the first 16, or of those before the answer is cut off."""
     addresses = {}
     aliases = {}
     try:
@@ -74,7 +75,10 @@ def _records(answer: bytes, at: int, count: int) -> tuple:
             if ttl_s >> 31:
                 ttl_s = 0  # RFC 2181 section 8
             if group == _IN and kind == _A and size == 4 and at + 4 <= len(answer):
-                addresses.setdefault(name, ("%d.%d.%d.%d" % tuple(answer[at : at + 4]), ttl_s))
+                ips, least_s = addresses.get(name, ((), ttl_s))
+                if len(ips) < _MOST_IPS:
+                    ips += ("%d.%d.%d.%d" % tuple(answer[at : at + 4]),)
+                addresses[name] = ips, min(least_s, ttl_s)
             elif group == _IN and kind == _CNAME:
                 aliases[name] = _name(answer, at)[0], ttl_s
             at += size
@@ -84,7 +88,7 @@ def _records(answer: bytes, at: int, count: int) -> tuple:
 
 
 def parse(answer: bytes, size: int, name: str, ident: int) -> "tuple | None":
-    """(IPv4 text, TTL in s) from the first `size` bytes of a datagram; None when that does not answer
+    """(IPv4 texts, TTL in s) from the first `size` bytes of a datagram; None when that does not answer
     `query(name, ident)`. Raises OSError(-202) when it does, without an address: a refusal, other records only, a loop,
     nonsense.
 
@@ -108,8 +112,8 @@ def parse(answer: bytes, size: int, name: str, ident: int) -> "tuple | None":
             raise OSError(_FAILED)
         owner, ttl_s = aliases.pop(owner)
         least_s = min(least_s, ttl_s)
-    ip, ttl_s = addresses[owner]
-    return ip, min(least_s, ttl_s)
+    ips, ttl_s = addresses[owner]
+    return ips, min(least_s, ttl_s)
 
 
 async def _ask(name: str, server: str, wait_ms: int) -> "tuple | None":
@@ -118,15 +122,15 @@ async def _ask(name: str, server: str, wait_ms: int) -> "tuple | None":
 
 
 async def resolve(name: str, servers: tuple, timeout_ms: int = _TIMEOUT_MS) -> tuple:
-    """(IPv4 text, TTL in s) of `name`, asked of `servers` (IPv4 literals) in turn until `timeout_ms`, 10 s at most. An
-    IPv4 literal is its own answer. A server that answers without an address is not asked again.
+    """(IPv4 texts, 4 at most, TTL in s) of `name`, asked of `servers` (IPv4 literals) in turn until `timeout_ms`, 10 s
+    at most. An IPv4 literal is its own answer. A server that answers without an address is not asked again.
 
     Raises OSError(-202) when there is no address to be had, other OSError as udp.ask, ValueError with a sentence for a
     name that is none.
     """
     parts = name.split(".")
     if len(parts) == 4 and max([int(part) if part.isdigit() else 256 for part in parts]) < 256:
-        return name, _LITERAL_TTL_S
+        return (name,), _LITERAL_TTL_S
     timeout_ms = min(timeout_ms, _MOST_MS)
     left = [server for server in servers if server and server != "0.0.0.0"]
     start = ticks_ms()

@@ -94,9 +94,10 @@ def bad_reply(packet: bytes, fault: Fault, ip: str, ttl_s: int) -> bytes:
 
 
 class NameServer(UdpServer):
-    """Answers for `names`. `fault` is that of all servers, `faults` of those at some addresses; `delay_ms` is how long
-    an answer takes. `lies` is how often a forgery comes; with `lies_only` nothing comes behind it. `asked` is every
-    (address, name) so far, `ids` what came with them. The word DNS_DEAD silences them all."""
+    """Answers for `names`, each an address or some with spaces between. `fault` is that of all servers, `faults` of
+    those at some addresses; `delay_ms` is how long an answer takes. `lies` is how often a forgery comes; with
+    `lies_only` nothing comes behind it. `asked` is every (address, name) so far, `ids` what came with them. The word
+    DNS_DEAD silences them all."""
 
     word = r.NAME_SERVER
     port = 53
@@ -121,7 +122,13 @@ class NameServer(UdpServer):
         if fault == "dead" or self.state[r.DNS_DEAD]:
             return []
         known = self.names.get(name.lower())
-        content = bad_reply(packet, fault, known, self.ttl_s) if known else reply(packet, [], _NO_SUCH_NAME)
+        if not known:
+            content = reply(packet, [], _NO_SUCH_NAME)
+        elif fault in ("", *FORGERIES):
+            found = [record(_QUESTION_NAME, _A, socket.inet_aton(one), self.ttl_s) for one in known.split()]
+            content = reply(packet, found)
+        else:
+            content = bad_reply(packet, fault, known, self.ttl_s)
         honest = Datagram(content, ip, self.port, self.delay_ms)
         forged = [self._forgery(packet, fault, ip)] * self.lies if fault in FORGERIES else []
         return forged if forged and self.lies_only else [*forged, honest]
