@@ -8,13 +8,16 @@ import sys
 
 import _board
 import _gc
+import _tls
 import registers as r
 from _board import words
 
 import errno, machine, network, esp32, ntptime, os, select, socket, time  # noqa: E401,F401
 
 sys.modules["gc"] = _gc
+sys.modules["tls"] = _tls
 gc = _gc
+tls = _tls
 
 
 def say(name, value):

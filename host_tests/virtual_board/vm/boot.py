@@ -23,10 +23,11 @@ _COLLECT_EVERY_BYTES = 4096  # so that the fakes lie close together: the board's
 
 
 def _install():
-    import _gc
+    import _gc, _tls
     import errno, machine, network, esp, esp32, ntptime, onewire, os, select, socket, time  # noqa: E401,F401
 
     sys.modules["gc"] = _gc
+    sys.modules["tls"] = _tls
 
 
 _BLANK_BYTES = 4096

@@ -119,6 +119,20 @@ ONEWIRE_SENSORS_MOST = 8
 NAME_SERVER = 190
 TIME_SERVER = 193
 
+# A server for streams that keeps in step with the board: its port on the host (0: there is none), how often the board
+# connected or sent to it, up to where it has dealt with that, and the tick at which it does its next thing (0: none).
+PEER_PORT = 196
+PEER_SENT = 197
+PEER_READ = 198
+PEER_DUE = 199
+
+# TLS: sessions in memory, those of them in their handshake, whether there ever was one since power-on; and, set by tests,
+# for how many ms a step of a handshake blocks (0: for 5).
+TLS_OPEN = 200
+TLS_HANDSHAKES = 201
+TLS_EVER = 202
+TLS_STEP_MS = 203
+
 SSID_TEXT = BASE + 0x100
 PASSWORD_TEXT = BASE + 0x140
 TEXT_SIZE_BYTES = 64

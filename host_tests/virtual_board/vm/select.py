@@ -6,6 +6,7 @@ what is at the other end runs in real time.
 """
 
 import _board
+import _lockstep
 import _radio
 import _udp
 import registers as _r
@@ -110,8 +111,14 @@ class poll:
             if to_skip_ms <= 0:
                 _words[_r.SKIP_ON] = 0
                 return self._look(0)
-            busy = any(not o._listening for o in self._objects.values())
-            if not busy or (_words[_r.SKIP_SOCKETS] and not self._look(_REAL_WAIT_MS // _words[_r.SKIP_SOCKETS])):
+            if _lockstep.is_busy():
+                return self._look(1)
+            busy = any(not (o._listening or o._in_step) for o in self._objects.values())
+            allowed = not busy or _words[_r.SKIP_SOCKETS]
+            if allowed and not self._look(_REAL_WAIT_MS // allowed if busy else 0):
+                left_ms = _lockstep.left_ms(left_ms)
+                if not left_ms:
+                    return self._look(1)
                 _board.idle(min(left_ms, to_skip_ms))  # what would be left of it is real time, with sockets to look at
                 return self._look(0)
         tick_ms = _words[_r.TICK_MS]

@@ -6,6 +6,7 @@ and 127.0.0.0/8 is all that can be reached, whatever the board's program asks fo
 
 import _board
 import _idf
+import _lockstep
 import _radio
 import _udp
 import gc as _gc
@@ -102,6 +103,7 @@ class socket:
     _listening = False
     _blocking = True
     _wait_ms = -1
+    _in_step = False  # with a server whose time is the board's
 
     def __init__(self, af=AF_INET, type=SOCK_STREAM, proto=0, *, _native=None):
         if af != AF_INET or type not in (SOCK_STREAM, SOCK_DGRAM):
@@ -125,6 +127,8 @@ class socket:
     def close(self):
         if self._native is not None:
             self._native.close()
+            if self._in_step:
+                _lockstep.left()
             self._native = None
             _words[_r.SOCKETS_OPEN] -= 1
 
@@ -145,12 +149,10 @@ class socket:
     def setsockopt(self, level, optname, value):
         if (level, optname) == (SOL_SOCKET, SO_REUSEADDR):
             self._open().setsockopt(1, _LINUX_REUSEADDR, value)
-        elif (level, optname) not in (
-            (SOL_SOCKET, 20),
-            (SOL_SOCKET, SO_BROADCAST),
-            (SOL_SOCKET, SO_BINDTODEVICE),
-            (IPPROTO_TCP, TCP_NODELAY),
-            (IPPROTO_IP, IP_ADD_MEMBERSHIP),
+        elif (level, optname) == (IPPROTO_TCP, TCP_NODELAY):
+            self._open().setsockopt(level, optname, value)
+        elif (level, optname) != (IPPROTO_IP, IP_ADD_MEMBERSHIP) and (
+            level != SOL_SOCKET or optname not in (20, SO_BROADCAST, SO_BINDTODEVICE)
         ):
             raise OSError(109 if level == SOL_SOCKET else 22)
 
@@ -189,8 +191,11 @@ class socket:
         if _idf.starved():
             raise OSError(116)
         self._shrink()
+        if _lockstep.is_at(_host_port(address[1]) or address[1]):
+            self._in_step = True
+            native.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)  # or what Nagle's algorithm holds back is passed over in time
         try:
-            native.connect(peer)
+            _lockstep.told(native.connect, peer) if self._in_step else native.connect(peer)
         except OSError as error:
             raise _device_error(error)
 
@@ -217,7 +222,8 @@ class socket:
     def send(self, buf):
         try:
             room = self._room()
-            return self._native.send(buf if len(buf) <= room else memoryview(buf)[:room])
+            part = buf if len(buf) <= room else memoryview(buf)[:room]
+            return _lockstep.told(self._native.send, part) if self._in_step else self._native.send(part)
         except OSError as error:
             raise _device_error(error)
 
