@@ -38,7 +38,7 @@ def real(value: float) -> int:
 
 
 def record(number: int, size: int, seq: int, time_s: int, kind: int, info: int, extra: int, *words: int) -> bytes:
-    body = struct.pack("<IIBBH", seq, time_s, kind, info, extra & 0xFFFF)
+    body = struct.pack("<IIBH", seq, time_s, kind | info << 3, extra & 0xFFFF)
     body += b"".join(struct.pack("<I", word & 0xFFFFFFFF) for word in words)
     body = body.ljust(size - 4, b"\0")
     return body + struct.pack("<I", zlib.crc32(body, number))
@@ -61,10 +61,10 @@ class Dump:
     def offset(self, number: int) -> int:
         return (number - 1) % self.sectors * self.sector_bytes
 
-    def sector(self, number: int, *records: Any, names: str = NAMES, version: int = 1, **counts: int) -> Dump:
+    def sector(self, number: int, *records: Any, names: str = NAMES, version: int = 2, **counts: int) -> Dump:
         """`records`: what record() takes behind the size, or bytes as they are."""
         self.counts |= counts
-        size = 16 + 4 * max(2, names.count(",") + 1)
+        size = 15 + 4 * max(2, names.count(",") + 1)
         text = names.encode()
         head = struct.pack("<4sBBHI", b"Tlog", version, size, 12 + 36 + len(text) + 4, number)
         head += struct.pack("<IIIIIIIIi", *self.counts.values()) + text
@@ -207,7 +207,7 @@ def test_ndjson_has_a_line_for_each_sample_and_mark(read: Read) -> None:
         {"period_s": 60},
         {"source": "ntp", "drift_ppm": None, "base_s": base_s, "steps_s": 0},
         {"source": "http", "drift_ppm": -25, "base_s": base_s, "steps_s": -3},
-        {"cursor": 1, "acknowledged": 1},
+        {"cursor": 1, "acknowledged": 1, "held": 0},
     ]
     assert [line["kind"] for line in lines(read, dump)] == ["sample"]
 
@@ -216,7 +216,7 @@ def test_ndjson_has_a_line_for_each_sample_and_mark(read: Read) -> None:
 
 
 def test_a_torn_record_is_skipped_and_not_wrong_before_a_start(read: Read) -> None:
-    torn = record(1, 24, *sample(2, NOW_S + 20))[:13].ljust(24, b"\xff")
+    torn = record(1, 23, *sample(2, NOW_S + 20))[:13].ljust(23, b"\xff")
     dump = Dump().sector(1, sample(1, NOW_S), torn, (1, 0, BOOT_KIND, 0, 0, 2, 1), sample(2, NOW_S + 60), torn)
     assert [row["seq"] for row in rows(read, dump)] == ["1", "2"]
     assert wrong(read, dump) == []
@@ -224,7 +224,7 @@ def test_a_torn_record_is_skipped_and_not_wrong_before_a_start(read: Read) -> No
 
 
 def test_a_start_whose_own_mark_was_torn_is_not_wrong(read: Read) -> None:
-    torn = b"\0" * 24
+    torn = b"\0" * 23
     dump = Dump().sector(1, sample(1, NOW_S), torn, torn, (1, 0, BOOT_KIND, 0, 0, 3, 1), sample(2, NOW_S + 60))
     assert wrong(read, dump) == []
     dump = Dump().sector(1, sample(1, NOW_S), torn, torn, (1, 0, BOOT_KIND, 0, 0, 2, 1), sample(2, NOW_S + 60))
@@ -245,7 +245,7 @@ def test_a_damaged_record_without_a_start_behind_it_is_wrong(read: Read) -> None
 
 
 def test_a_record_of_another_sector_is_none(read: Read) -> None:
-    stale = record(9, 24, *sample(2, NOW_S + 10))
+    stale = record(9, 23, *sample(2, NOW_S + 10))
     assert [row["seq"] for row in rows(read, Dump().sector(1, sample(1, NOW_S), stale))] == ["1"]
 
 
@@ -422,7 +422,7 @@ def test_a_time_sync_that_was_lost_leaves_later_samples_as_they_are(read: Read) 
         1,
         (0, NOW_S, SYNC_KIND, 1, 0, NOW_S - 30, -50),
         (0, NOW_S + 20, BOOT_KIND, 1, 0, 2, 1),
-        b"\0" * 24,
+        b"\0" * 23,
         sample(1, NOW_S + 50),
     )
     assert times(read, dump) == [(str(NOW_S + 50), "2")]
@@ -543,12 +543,12 @@ def test_what_is_no_log_is_said_in_a_sentence(
 
 
 def test_another_version_of_the_format_says_which_tool_reads_it(read: Read) -> None:
-    newer = Dump().sector(1, sample(1, NOW_S), version=2)
-    mixed = full(2).sector(3, sample(7, NOW_S + 100), version=2)
+    newer = Dump().sector(1, sample(1, NOW_S), version=3)
+    mixed = full(2).sector(3, sample(7, NOW_S + 100), version=3)
     for dump in (newer, mixed):
         code, out, err = read(dump)
         assert (code, out) == (EXIT_FAULT, "")
-        assert "this log has format 2; this tool reads format 1. Read it with `make read-log` of the checkout" in err
+        assert "this log has format 3; this tool reads format 2. Read it with `make read-log` of the checkout" in err
 
 
 def test_a_damaged_version_in_one_of_many_headers_is_only_damage(read: Read) -> None:
@@ -623,8 +623,8 @@ FAULTS = {
         ["the time goes back by 40 s at sample 2 at the start of boot 2"],
     ),
     "an unknown kind": (
-        Dump().sector(1, sample(1, NOW_S), (1, NOW_S, 9, 0, 0, 0, 0)),
-        ["a mark behind sample 1 has the unknown kind 9"],
+        Dump().sector(1, sample(1, NOW_S), (1, NOW_S, 7, 0, 0, 0, 0)),
+        ["a mark behind sample 1 has the unknown kind 7"],
     ),
     "an unknown quality": (
         Dump().sector(1, sample(1, NOW_S, 3)),

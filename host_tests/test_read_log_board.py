@@ -173,7 +173,7 @@ def test_what_the_board_wrote_over_many_power_cuts_reads_the_same_here(seed: int
 def test_two_laps_of_the_board_leave_the_newest_sectors() -> None:
     board = Board(1)
     board.start()
-    for _ in range(2 * SECTORS * (SECTOR // 24) + 50):
+    for _ in range(2 * SECTORS * (SECTOR // 23) + 50):
         board.wait()
         board.sample()
     found, log = read_back(board)

@@ -350,11 +350,11 @@ def test_a_record_is_laid_out_as_documented() -> None:
     board.store.append(UNIX_S, 2, (77,), 70_000)
     store = board.store
     record = bytes(store.log.record)
-    assert record[:20] == pack("<IIBBHII", 1, UNIX_S, SAMPLE, 2, 65_535, 77, 0)
+    assert record[:19] == pack("<IIBHII", 1, UNIX_S, SAMPLE | 2 << 3, 65_535, 77, 0)
     offset = store.log.at - len(record)
-    assert board.flash.cells[offset : offset + 24] == record
+    assert board.flash.cells[offset : offset + 23] == record
     header = board.flash.cells[: 12 + 36 + len("t_total") + 4]
-    assert header[:12] == b"Tlog" + pack("<BBHI", 1, 24, len(header), 1)
+    assert header[:12] == b"Tlog" + pack("<BBHI", 2, 23, len(header), 1)
     assert unpack("<IIIIIIIIi", header[12:48]) == (1, 0, 0, 0, 0, 0, 1, UNIX_S, 0)
     assert header[48:-4] == b"t_total"
 

@@ -54,7 +54,7 @@ class AnyLife(RuleBasedStateMachine):
         log = self.board.store.log
         page = bytearray(PAGE_BYTES)
         for at in log.records(log.number - 1, page):
-            if unpack_from("<I", page, at)[0] == seq and page[at + 8] == SAMPLE:
+            if unpack_from("<I", page, at)[0] == seq and page[at + 8] & 7 == SAMPLE:
                 return log.number - 1
         return log.number
 
@@ -102,7 +102,7 @@ class AnyLife(RuleBasedStateMachine):
     def deliver(self, count: int, meanwhile: int) -> None:
         store = self.board.store
         batch = self.board.seqs(store.cursor + 1)[:count]
-        settled = store.acknowledged + store.expired + len(batch)
+        settled = store.settled() + len(batch)
         assert batch == [seq for seq, sample in self.samples.items() if sample[1] == "pending"][:count]
         self.take(meanwhile, True) if meanwhile else None
         if batch and store is self.board.store:
@@ -126,7 +126,7 @@ class AnyLife(RuleBasedStateMachine):
         self.board.flash.failing = {what}
         for _ in range(count):
             stored = self.board.store.stored
-            is_full = self.board.store.log.at + 24 > SECTOR
+            is_full = self.board.store.log.at + 23 > SECTOR
             if self.board.take():
                 self.note(self.board.store.next_seq - 1)
             else:
@@ -159,8 +159,11 @@ class AnyLife(RuleBasedStateMachine):
         self.settle()
         store = self.board.store
         assert store.stored == store.acknowledged + store.pending() + store.expired
-        counts = len(self.samples), self.count("acknowledged"), self.count("pending"), self.count("expired")
-        assert self.board.ledger() == (*counts, self.rejected)
+        assert self.board.ledger() == self.ledger_counts()
+
+    def ledger_counts(self) -> tuple[int, ...]:
+        of = self.count
+        return len(self.samples), of("acknowledged"), of("pending"), of("expired"), self.rejected
 
     @invariant()
     def holds_what_it_took(self) -> None:

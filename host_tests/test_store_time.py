@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from app.restamp import first_since
 from app.store import SYNC
+from app.web.oldest import oldest_s
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -243,10 +244,39 @@ def test_a_search_by_time_begins_at_or_before_the_first_sample_of_that_time(even
     dated = [(seq, unix_s) for seq, (unix_s, _) in world.read().items() if unix_s]
     store = world.board.store
     for seq, unix_s in [*dated[:3], *dated[::17], *dated[-3:]]:
-        first = first_since(store, unix_s)
+        first = max(first_since(store, unix_s), world.board.seqs()[0])
         assert first <= min(s for s, at_s in dated if at_s >= unix_s)
         assert seq - first <= 2 * PER_SECTOR + sum(sample[1] is None for sample in world.board.scan(first))
     assert first_since(store, 0) == 0
+
+
+@given(st.lists(st.sampled_from(["take", "take", "sync", "boot", "sector", "torn", "jump"]), max_size=30))
+@settings(deadline=None, max_examples=60)
+def test_the_time_of_the_oldest_that_waits_is_that_of_a_scan(events: list[str]) -> None:
+    world = RealTime(sectors=6)
+    store = world.board.store
+    for what in events:
+        if what == "take":
+            world.take(3)
+        elif what == "sector":
+            world.fill_sector()
+        elif what == "sync":
+            world.sync()
+        elif what == "boot":
+            world.reset()
+        elif what == "jump":
+            store.next_seq += 300
+        else:
+            world.board.flash.cut_after(0)
+            with pytest.raises(PowerCut):
+                world.take()
+            world.reset()
+        store = world.board.store
+    seqs = world.board.seqs()
+    for first in [*seqs[:3], *seqs[::7], *seqs[-3:], store.next_seq]:
+        store.cursor = first - 1
+        sample = next(iter(world.board.scan(first)), None)
+        assert oldest_s(store) == (sample[1] if sample else None)
 
 
 EVENTS = st.sampled_from(["take", "sync", "lie", "boot", "boot with estimate", "sector"])

@@ -142,7 +142,10 @@ def _ledger(log: Log) -> tuple[list[str], list[str]]:
     stored = newest.stored + _samples_in(newest)
     cursor, acknowledged = newest.cursor, newest.acknowledged
     wrong = []
+    held = 0  # the most since the newest sector was begun: what was given up since is not told before the next
     for entry in log.entries:
+        if entry.record.kind == CURSOR:
+            held = max(held, entry.record.extra) if entry.sector is newest else entry.record.extra
         if entry.record.kind == CURSOR and entry.sector is newest:
             now, count = entry.record.words[:2]
             if now < cursor or count < acknowledged or now > entry.record.seq:
@@ -154,10 +157,17 @@ def _ledger(log: Log) -> tuple[list[str], list[str]]:
     overwritten = log.sectors[0].next_seq > cursor + 1
     told = (
         f"ledger: {stored} stored = {acknowledged} acknowledged + {pending} pending + {newest.expired} expired"
-        f"{f' + {uncounted} expired since' if uncounted > 0 and overwritten else ''}; {newest.rejected} rejected"
+        f"{_uncounted(uncounted, overwritten)}; {newest.rejected} rejected"
     )
-    if not log.missing and (uncounted < 0 or (uncounted and not overwritten)):
+    if not log.missing and (uncounted < 0 or (uncounted > held and not overwritten)):
         wrong.append(
             f"the ledger does not add up: {uncounted:+d} samples are neither acknowledged, pending nor expired"
         )
     return [told], wrong
+
+
+def _uncounted(count: int, overwritten: bool) -> str:
+    """What became of samples before the cursor that no count in the log is about."""
+    if count <= 0:
+        return ""
+    return f" + {count} expired since" if overwritten else f" + {count} held, or given up since"

@@ -1,6 +1,6 @@
 """The log on flash, read back: from a copy of the partition to samples and marks in the order they were written.
 
-Owns the layout of format 1 and the rules by which a sample gets its time: a second implementation of docs/storage.md,
+Owns the layout of format 2 and the rules by which a sample gets its time: a second implementation of docs/storage.md,
 which shows that the page says what is needed. Must not know the device's code, files or how rows are printed.
 """
 
@@ -15,20 +15,20 @@ from datetime import UTC, datetime
 
 from scripts.console import EXIT_USAGE, Problem
 
-VERSION = 1
+VERSION = 2
 SECTOR_BYTES = 4096
 MAGIC = b"Tlog"
 SAMPLE, CURSOR, TIME_SYNC, BOOT, CONFIGURATION = 1, 2, 3, 4, 5
 MARKS = {CURSOR: "cursor", TIME_SYNC: "time_sync", BOOT: "boot", CONFIGURATION: "configuration"}
 REASONS = {1: "absent", 2: "crc", 3: "range", 4: "timeout", 5: "error"}
 UNKNOWN_REASON = "unknown"
-"""For a value that format 1 does not have: an infinity, or a NaN without a reason."""
+"""For a value that format 2 does not have: an infinity, or a NaN without a reason."""
 UNSET, ESTIMATED, SYNCED = 0, 1, 2
 EARLIEST_UNIX_S = 1704067200
 """2024-01-01: an earlier time is none."""
-RECORD_SIZES = range(24, 65, 4)
+RECORD_SIZES = range(23, 64, 4)
 _HEADER = struct.Struct("<4sBBHIIIIIIIIIi")
-_RECORD = struct.Struct("<IIBBH")
+_RECORD = struct.Struct("<IIBH")
 DIGITS = 7
 """What a 32-bit float holds."""
 _CRC_BYTES = 4
@@ -38,7 +38,7 @@ _NO_TOTAL = 0xFFFFFFF0
 
 @dataclass(frozen=True)
 class Record:
-    """A valid record. `time_s`: as stored, Unix time or uptime; `quality`: byte 9 as stored; `words`: what follows."""
+    """A valid record. `time_s`: as stored, Unix time or uptime; `quality`: from byte 8; `words`: what follows."""
 
     seq: int
     time_s: int
@@ -96,7 +96,7 @@ class Log:
 
 
 def parse(content: bytes, sector_bytes: int = SECTOR_BYTES) -> Log:
-    """The log in a copy of the partition; one without sectors if it is blank. Problem when it is no log of format 1."""
+    """The log in a copy of the partition; one without sectors if it is blank. Problem when it is no log of format 2."""
     if sector_bytes < 64 or len(content) % sector_bytes or len(content) < 2 * sector_bytes:
         why = f"it has {len(content):,} bytes; a log has two or more whole sectors of {sector_bytes:,} bytes"
         raise Problem(f"this is no copy of a log: {why}. Copy it again.", EXIT_USAGE)
@@ -140,7 +140,7 @@ def _crc_holds(content: bytes, start: int = 0) -> bool:
 
 
 def parse_sector(content: bytes) -> Sector | None:
-    """A sector of format 1; None when it is blank, damaged or something else."""
+    """A sector of format 2; None when it is blank, damaged or something else."""
     if len(content) < _HEADER.size + _CRC_BYTES:
         return None
     magic, version, record_bytes, header_bytes, number, *numbers = _HEADER.unpack_from(content)
@@ -163,8 +163,8 @@ def parse_record(content: bytes, number: int) -> Record | None:
     if not _crc_holds(content, number):
         return None
     words = struct.unpack_from(f"<{(len(content) - _RECORD.size - _CRC_BYTES) // 4}I", content, _RECORD.size)
-    seq, time_s, kind, quality, extra = _RECORD.unpack_from(content)
-    return Record(seq, time_s, kind, quality, extra, words)
+    seq, time_s, kind, extra = _RECORD.unpack_from(content)
+    return Record(seq, time_s, kind & 7, kind >> 3, extra, words)
 
 
 def holds_records(content: bytes, number: int) -> bool:

@@ -128,7 +128,7 @@ def said_by(entry: Entry) -> dict[str, Any]:
     """What a mark says besides its time."""
     a, b = entry.record.words[:2]
     if entry.record.kind == CURSOR:
-        return {"cursor": a, "acknowledged": b}
+        return {"cursor": a, "acknowledged": b, "held": entry.record.extra}
     if entry.record.kind == BOOT:
         return {"reset_cause": b}
     if entry.record.kind == CONFIGURATION:

@@ -17,7 +17,8 @@ def clock_of(log: "Any", boot: int) -> tuple:
     if number and log.header(number, page):
         found, base_s, steps_s = unpack_from("<IIi", page, _BOOT_AT)
     for i in log.records(number, page):
-        _, time_s, kind, _, _, a, b = unpack_from(RECORD, page, i)
+        _, time_s, kind, _, a, b = unpack_from(RECORD, page, i)
+        kind &= 7
         if kind == BOOT:
             if a > boot:
                 break
@@ -32,14 +33,14 @@ def first_since(store: "Any", unix_s: int) -> int:
 
     def begins_before(page: bytearray) -> "Any":
         at = unpack_from("<H", page, 6)[0]
-        if at + 12 > PAGE_BYTES:
+        if at + 9 > PAGE_BYTES:
             return None
-        _, time_s, kind, info, _ = unpack_from("<IIBBH", page, at)
+        _, time_s, kind = unpack_from("<IIB", page, at)
         boot, _, steps_s = unpack_from("<IIi", page, _BOOT_AT)
-        if kind == BOOT:
+        if kind & 7 == BOOT:
             found_s = time_s or None
         else:
-            found_s = time_s if kind == SYNC else store.unix(boot, time_s, info, steps_s)[0]
+            found_s = time_s if kind & 7 == SYNC else store.unix(boot, time_s, kind >> 3, steps_s)[0]
         return None if found_s is None else found_s <= unix_s
 
     log = store.log

@@ -1,6 +1,6 @@
 """Samples and marks in the ring log: sequence numbers, the cursor of what the server has, the loss ledger.
 
-Owns what a record means (docs/storage.md, format 1). Must not know flash (lib/ring_log) or sockets. Made by
+Owns what a record means (docs/storage.md, format 2). Must not know flash (lib/ring_log) or sockets. Made by
 app.store_open. `taken = stored + rejected` and `stored = acknowledged + pending + expired` hold over the life of the
 log: the counts are kept in it.
 """
@@ -17,8 +17,8 @@ BOOT = const(4)
 CONFIG = const(5)
 NOTE = "<IIIIIIIIi"  # next seq, stored, cursor, acknowledged, expired, rejected, boot, base_s, steps_s; then the names
 NOTE_BYTES = const(36)
-RECORD = "<IIBBHIi"  # seq, time, kind, info, late_ms, and the first two values or what a mark says
-VALUES_AT = const(12)
+RECORD = "<IIBHIi"  # seq, time, kind and info, late_ms, and the first two values or what a mark says
+VALUES_AT = const(11)
 REASONS = ("", "absent", "crc", "range", "timeout", "error")
 _NO_NUMBER = const(0x7FC00000)  # a float that is none, plus the reason; totals have their own
 NO_TOTAL = 0xFFFFFFF0
@@ -27,9 +27,10 @@ _MARK_EVERY = const(32)  # acknowledged samples: so many may be sent again after
 
 
 class Store:
-    """`cursor` is the last number that is acknowledged or expired, `last` the newest sample: (seq, values), as long as
-    they are the values of this configuration. `is_memory` says that the log is gone at a reset. Numbers up to
-    `block_end` were taken with `count_up`, so that none is used twice even if the log is lost."""
+    """`cursor` is the last number that is acknowledged, expired or held; `held` counts those that the server refused
+    and app.held keeps. `last` is the newest sample: (seq, values), as long as they are the values of this
+    configuration. `is_memory` says that the log is gone at a reset. Numbers up to `block_end` were taken with
+    `count_up`, so that none is used twice even if the log is lost."""
 
     def __init__(self, log: "Any", names: str, boot: int, clock: "Any", count_up: "Any") -> None:
         self.log = log
@@ -40,7 +41,7 @@ class Store:
         self._totals = totals_of(names)
         self.next_seq = 1
         self.block_end = 0
-        self.stored = self.cursor = self.acknowledged = self.expired = self.rejected = 0
+        self.stored = self.cursor = self.acknowledged = self.expired = self.rejected = self.held = 0
         self.is_memory = False
         self.last = 0, ()
         self.marked = 0
@@ -50,17 +51,25 @@ class Store:
     def pending(self) -> int:
         return self.stored - self.acknowledged - self.expired
 
+    def settled(self) -> int:
+        """How many samples lie up to the cursor, over the life of the log."""
+        return self.acknowledged + self.expired + self.held
+
+    def waiting(self) -> int:
+        """How many are still to be sent."""
+        return self.stored - self.settled()
+
     def append(self, time_s: int, quality: int, values: "Any", late_ms: int = 0) -> None:
         """Keep one sample durably, or count it as rejected. `time_s` is Unix time with quality 2 and uptime with less;
         a value that could not be had is the word for why (REASONS)."""
         try:
             if self.next_seq > self.block_end:
                 self.block_end = self.count_up("seq", _SEQ_BLOCK) + _SEQ_BLOCK
-            self._pack(self.next_seq, time_s, SAMPLE, quality, min(late_ms, 65535), 0, 0)
+            self._pack(self.next_seq, time_s, SAMPLE + quality * 8, min(late_ms, 65535), 0, 0)
             at = VALUES_AT
             for given in values:  # zip would allocate
                 value = given
-                is_total = self._totals[at // 4 - 3]
+                is_total = self._totals[at // 4 - 2]
                 if isinstance(given, str):
                     value = REASONS.index(given) + (NO_TOTAL if is_total else _NO_NUMBER)
                     is_total = True
@@ -85,7 +94,7 @@ class Store:
     def mark(self, kind: int, info: int, time_s: int, a: int, b: int, extra: int = 0) -> None:
         """Note something other than a sample, under the number of the last one. If that fails, the next sector's header
         tells."""
-        self._pack(self.next_seq - 1, time_s, kind, info, extra & 0xFFFF, a, b)
+        self._pack(self.next_seq - 1, time_s, kind + info * 8, extra & 0xFFFF, a, b)
         try:
             self.log.append()
         except OSError:
@@ -99,10 +108,10 @@ class Store:
         self.mark(SYNC, source, clock.now()[0], clock.base_s, clock.steps_s, ppm)
 
     def acknowledge(self, last_seq: int, settled: int) -> None:
-        """The server has everything up to `last_seq`: then `settled` samples were acknowledged or expired, of which
-        some may have expired meanwhile."""
-        count = settled - self.acknowledged - self.expired
-        if count > 0:
+        """The server has everything from the cursor to `last_seq`: then so many are `settled`, of which some may have
+        expired meanwhile."""
+        count = settled - self.settled()
+        if count > 0 and last_seq > self.cursor:
             self.acknowledged += count
             self.cursor = last_seq
         if self.acknowledged - self.marked >= _MARK_EVERY:
@@ -111,13 +120,12 @@ class Store:
     def save_cursor(self) -> None:
         """Make the cursor durable now; until then a power cut has a few samples sent again."""
         self.marked = self.acknowledged
-        self.mark(CURSOR, self._clock.quality, self._clock.stamp(), self.cursor, self.acknowledged)
+        self.mark(CURSOR, self._clock.quality, self._clock.stamp(), self.cursor, self.acknowledged, self.held)
 
     def give_up(self, cursor: int, settled: int) -> None:
-        """Samples up to `cursor` that nobody got are gone: `settled` were acknowledged or expired before the next."""
-        count = settled - self.acknowledged - self.expired
-        if count > 0:
-            self.expired += count
+        """Samples up to `cursor` that nobody got are gone: then so many are `settled`."""
+        if cursor >= self.cursor:
+            self.expired += max(0, settled - self.settled())
             self.cursor = cursor
 
     def tend(self) -> None:
@@ -157,7 +165,9 @@ class Store:
                 names = names_of(page, size)
                 totals = totals_of(names)
             for i in log.records(number, page):
-                seq, time_s, kind, info, _, a, b = unpack_from(RECORD, page, i)
+                seq, time_s, kind, _, a, b = unpack_from(RECORD, page, i)
+                info = kind >> 3
+                kind &= 7
                 if kind == SAMPLE and seq >= first:
                     unix_s, info = self.unix(boot, time_s, info, steps_s)
                     yield seq, unix_s, info, boot, names, decode(page, i + VALUES_AT, totals)

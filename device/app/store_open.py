@@ -22,7 +22,7 @@ def open_store(flash: "Any", names: str, boot: int, clock: "Any", count_up: "Any
         from ring_ram import RamFlash
 
         flash = RamFlash(_RAM_BYTES, _RAM_SECTOR_BYTES)
-    log = RingLog(flash, 16 + 4 * max(2, names.count(",") + 1), None)
+    log = RingLog(flash, 15 + 4 * max(2, names.count(",") + 1), None)
     find_head(log)
     find_tail(log)
     store = Store(log, names, boot, clock, count_up)
@@ -47,7 +47,8 @@ def _count(store: Store) -> int:
     if names_of(log.page, size) != store.names:
         log.at = log.flash.sector_bytes  # other values from now on: in the next sector, whose header names them
     for i in log.records(log.number, log.page):
-        seq, _, kind, _, _, a, b = unpack_from(RECORD, log.page, i)
+        seq, _, kind, _, a, b = unpack_from(RECORD, log.page, i)
+        kind &= 7
         if kind == SAMPLE:
             store.stored += 1
             store.next_seq = seq + 1
@@ -61,7 +62,35 @@ def _count(store: Store) -> int:
     first, before = unpack_from("<II", log.page, HEADER_BYTES)
     store.give_up(first - 1, before)
     store.marked = store.acknowledged
+    _hold(store, first)
     return last_boot
+
+
+def _hold(store: Store, first: int) -> None:
+    """Take over what is held, and with it what the log does not say between two headers: samples up to the cursor
+    that are neither acknowledged nor held have expired. `first` is the oldest sample."""
+    from app.held import read, write
+
+    seqs, after = read()
+    if after == [store.cursor, store.acknowledged]:
+        store.acknowledged += 1  # the power was cut before the log said so
+    if seqs and seqs[-1] > store.cursor:  # it was cut before the cursor moved: they are sent again
+        seqs = [seq for seq in seqs if seq <= store.cursor]
+        write(seqs, after)
+    store.held = len([seq for seq in seqs if seq >= first])
+    store.expired = max(0, _passed(store) - store.acknowledged - store.held)
+
+
+def _passed(store: Store) -> int:
+    """How many samples were stored up to the cursor: those before the sector it lies in, and those in there."""
+    log = store.log
+    page = log.page
+    number = log.find(lambda page: unpack_from("<I", page, HEADER_BYTES)[0] <= store.cursor + 1)
+    log.header(number, page)
+    count = unpack_from("<I", page, HEADER_BYTES + 4)[0]
+    for i in log.records(number, page):
+        count += page[i + 8] & 7 == SAMPLE and unpack_from("<I", page, i)[0] <= store.cursor
+    return count
 
 
 def _number(store: Store, is_newest: bool) -> None:

@@ -1,6 +1,6 @@
 """An append-only log of fixed-size records on NOR flash: sectors in a ring, the oldest erased for the newest.
 
-Owns sector headers, CRCs and the place of the next record (docs/storage.md, format 1). Must not know what a record
+Owns sector headers, CRCs and the place of the next record (docs/storage.md, format 2). Must not know what a record
 holds beyond its key. Finding head and tail again after a restart is in ring_open, done once.
 
 `flash` offers size_bytes, sector_bytes, read(offset, buf), program(offset, buf), which only clears bits, and
@@ -17,7 +17,7 @@ PAGE_BYTES = const(352)  # the longest header, and what a scan reads at a time
 HEADER_BYTES = const(12)  # before the note; magic, version, record size, offset of the first record, number
 _HEADER = "<4sBBHI"
 _MAGIC = b"Tlog"
-_VERSION = const(1)
+_VERSION = const(2)
 _TRIES = const(3)
 _EIO = const(5)
 

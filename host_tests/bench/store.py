@@ -35,9 +35,9 @@ MOST_RISE = 1.05
 
 STORE_DIR = BUILD_DIR / "bench" / "store"
 SCRIPTS_DIR = ROOT / "host_tests" / "vm_scripts"
-SCRIPTS = ("store_flash", "store_world", "store_cuts", "store_figures")
+SCRIPTS = ("store_flash", "store_world", "store_cuts", "store_figures", "held_cuts")
 RESIDENT = ("ring_log", "app.store")
-ON_DEMAND = ("ring_open", "ring_ram", "app.store_open", "app.restamp")
+ON_DEMAND = ("ring_open", "ring_ram", "app.store_open", "app.held", "app.restamp")
 FAULTS = ("lost", "false", "repeated", "unusable", "wrong_counts")
 TIMEOUT_S = 600.0
 
@@ -72,13 +72,13 @@ def _path(module: str) -> str:
 
 
 def on_vm(vm: Vm, call: str) -> dict[str, Any]:
-    """Run `call`, a function of one of the scripts, in a heap like the board's; the JSON it prints."""
+    """Run `call`, a function of one of the scripts, in a heap like the board's; the JSON it prints last."""
     script = call.partition(".")[0]
     argv = [*vm.argv, "-X", f"heapsize={HEAP}", "-c", f"import tally, {script}; {call}"]
     result = subprocess.run(argv, cwd=STORE_DIR, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     if result.returncode:
         raise Problem(f"{call} failed on the VM:\n{(result.stdout + result.stderr).strip()}")
-    return json.loads(result.stdout)
+    return json.loads(result.stdout.splitlines()[-1])
 
 
 def cut_runs(vm: Vm, records: int, cuts: int, seed: int = 1, large_sectors: int = ALL_SECTORS) -> list[dict[str, Any]]:
