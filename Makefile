@@ -34,7 +34,7 @@ BOARD = --port="$(PORT)" --baud="$(BAUD)" --esptool-args="$(ESPTOOL_ARGS)" --mpr
 IMAGE = --firmware="$(FIRMWARE)" --firmware-sha256="$(FIRMWARE_SHA256)"
 FORCED = $(if $(filter 1,$(FORCE)),--force)
 # These reach scripts.provision through the environment only: no process list shows them, and a $ in them is only a $.
-BY_ENVIRONMENT := SSID PASSWORD SET
+BY_ENVIRONMENT := SSID PASSWORD SET CA
 $(foreach v,$(BY_ENVIRONMENT),$(if $(filter command,$(origin $v)),$(eval override export $v := $$(value $v))))
 
 .DEFAULT_GOAL := help
@@ -62,7 +62,7 @@ deploy: ## build, send what changed, restart, wait until the pages are up
 	@$(SETUP) board
 	@$(VENV_PYTHON) -m scripts.deploy $(BOARD)
 
-provision: ## tell the board its Wi-Fi and other settings (SSID= PASSWORD= SET="name=value ..."; asks for what is missing)
+provision: ## tell the board its Wi-Fi and other settings (SSID= PASSWORD= SET="name=value ..." CA=ca.pem; asks for what is missing)
 	@$(SETUP) board
 	@$(VENV_PYTHON) -m scripts.provision $(BOARD)
 

@@ -14,9 +14,22 @@ WIFI_PASSWORD = ""
 WEB_HOST = "0.0.0.0"
 WEB_PORT = 80
 
-# Where readings are sent, http only so far. Empty: they stay in the log, the oldest given up when it is full.
+# Where readings are sent, http or https. Empty: they stay in the log, the oldest given up when it is full.
 TELEMETRY_URL = ""
+
+# When: after so many seconds, as soon as so many samples wait, or both; 0 leaves one of them out.
 TELEMETRY_PERIOD_S = 30
+TELEMETRY_SAMPLES = 0
+
+# How: "json", "ndjson", "line" (InfluxDB, VictoriaMetrics) or "form", and at most so many samples at once, up to 120.
+TELEMETRY_FORMAT = "json"
+TELEMETRY_BATCH = 120
+
+# What lets the board in: "bearer X", "token X", "basic user:password" or a header line "Name: value".
+TELEMETRY_AUTH = ""
+
+# For https: a file on the board with the certificate to trust (PEM or DER), or "insecure" to trust anybody.
+TELEMETRY_CA = ""
 
 # A reading is taken at every multiple of this many seconds of the clock.
 SAMPLE_PERIOD_S = 10

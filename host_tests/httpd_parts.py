@@ -13,7 +13,7 @@ from scripts.console import ROOT
 
 LIB = ROOT / "device" / "lib"
 CORE = ("http_request", "http_connection", "httpd")  # in load order: what a server can't do without
-OTHERS = ("http_client", "http_date")  # no part of the server
+OTHERS = ("http_answer", "http_client", "http_date", "http_dial")  # no part of the server
 SELDOM = ("cookies", "forms", *sorted({path.stem for path in LIB.glob("http_*.py")} - {*CORE, *OTHERS}))
 """What is imported when it is needed."""
 

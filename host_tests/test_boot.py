@@ -26,7 +26,7 @@ def test_every_log_line_has_the_fixed_form(device: Device) -> None:
     device.advance(3 * MINUTE_MS)
     device.post("/settings", b"telemetry_url=nonsense")
     device.advance(3 * MINUTE_MS)
-    assert "no connection (error 104)" in device.log()
+    assert "connecting failed: it refused or broke off (error 104)" in device.log()
     assert "the address is not http://" in device.log()
     for line in device.board.log_lines:
         assert re.fullmatch(STAMP + r" (DEBUG|INFO|WARNING|ERROR|CRITICAL) [a-z]+: .+", line), line
@@ -289,9 +289,11 @@ def test_rescue_mode_serves_pages_and_takes_no_samples(device: Device) -> None:
     device.state.set_clock(r.RTC, 10)
     after = press_reset(device)
     device.board.wait_for_line("rescue mode after 3 crashes", after=after)
+    device.advance(1000)
+    before = device.status()["ledger"]["taken"]  # one may have been, before the reset
     device.advance(MINUTE_MS)
     assert device.get("/").status == 200
-    assert device.status()["ledger"]["taken"] == 0
+    assert device.status()["ledger"]["taken"] == before
 
 
 def test_a_chip_clock_that_ran_on_through_a_reset_is_an_estimate_until_the_next_sync(device: Device) -> None:

@@ -1,4 +1,4 @@
-"""Plain logic of the device on CPython: forms, backoff, addresses and answers, the sample queue."""
+"""Plain logic of the device on CPython: forms, backoff, addresses, credentials, the memory guard."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import urllib.parse
 from collections.abc import Callable
 
 import pytest
+from app.auth import header
 from forms import parse
 from http_request import Reject
 from hypothesis import given
@@ -16,15 +17,15 @@ from timing import backoff_ms
 
 
 @pytest.fixture(scope="module")
-def http_client() -> types.ModuleType:
-    """lib/http_client with a stand-in for the wait that it takes from there, which needs MicroPython's asyncio."""
+def http_dial() -> types.ModuleType:
+    """lib/http_dial with a stand-in for the wait that it takes from there, which needs MicroPython's asyncio."""
     connection = types.ModuleType("http_connection")
     connection.wait = None  # type: ignore[attr-defined]
     sys.modules["http_connection"] = connection
     try:
-        import http_client
+        import http_dial
 
-        return http_client
+        return http_dial
     finally:
         del sys.modules["http_connection"]
 
@@ -92,35 +93,65 @@ def test_backoff_doubles_its_range_with_each_failure() -> None:
 @pytest.mark.parametrize(
     ("url", "parts"),
     [
-        ("http://192.168.1.2:8086/write?db=x", ("192.168.1.2", 8086, "/write?db=x")),
-        ("http://server", ("server", 80, "/")),
-        ("http://server/", ("server", 80, "/")),
+        ("http://192.168.1.2:8086/write?db=x", (False, "192.168.1.2", 8086, "http://192.168.1.2:8086/")),
+        ("http://server", (False, "server", 80, "http://server/")),
+        ("http://server/", (False, "server", 80, "http://server/")),
+        ("https://server/a/b", (True, "server", 443, "https://server/")),
+        ("https://server:8443", (True, "server", 8443, "https://server:8443/")),
     ],
 )
-def test_an_address_is_taken_apart(http_client: types.ModuleType, url: str, parts: tuple) -> None:
-    assert http_client.split_url(url) == parts
+def test_an_address_is_taken_apart(http_dial: types.ModuleType, url: str, parts: tuple) -> None:
+    assert http_dial.split_url(url) == parts
 
 
 @pytest.mark.parametrize(
-    "url", ["", "server/x", "https://server/", "http://", "http://:80/", "http://a:b/", "http://u@a/"]
+    "url",
+    [
+        "",
+        "server/x",
+        "ftp://server/",
+        "http://",
+        "https:///x",
+        "http://:80/",
+        "http://a:/",
+        "http://a:b/",
+        "http://a:0/",
+        "http://a:65536/",
+        "http://a:-1/",
+        "http://a:1:2/",
+        "http://u@a/",
+        "https://u:p@a/",
+    ],
 )
-def test_an_address_that_is_none_is_refused(http_client: types.ModuleType, url: str) -> None:
-    with pytest.raises(ValueError):
-        http_client.split_url(url)
+def test_an_address_that_is_none_is_refused_with_the_form_of_one(http_dial: types.ModuleType, url: str) -> None:
+    with pytest.raises(ValueError, match="http://host:port/path or https://host:port/path"):
+        http_dial.split_url(url)
 
 
 @pytest.mark.parametrize(
-    ("head", "status"),
-    [(b"HTTP/1.1 200 OK\r\nServer: x", 200), (b"HTTP/1.0 503 \r\nA: b", 503), (b"HTTP/1.1 404", 404)],
+    ("text", "line"),
+    [
+        ("bearer abc", "Authorization: Bearer abc"),
+        ("  Bearer   abc ", "Authorization: Bearer abc"),
+        ("TOKEN a:b==", "Authorization: Token a:b=="),
+        ("basic Aladdin:open sesame", "Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+        ("basic ä:", "Authorization: Basic w6Q6"),
+        ("X-Key: abc def", "X-Key: abc def"),
+    ],
 )
-def test_an_answer_is_read_for_its_status(http_client: types.ModuleType, head: bytes, status: int) -> None:
-    assert http_client.parse_status(head) == status
+def test_what_shows_that_the_board_may_post_becomes_a_header_line(text: str, line: str) -> None:
+    assert header(text) == line + "\r\n"
 
 
-@pytest.mark.parametrize("head", [b"", b"SSH-2.0-x", b"HTTP/1.1", b"HTTP/1.1 2x0 OK", b"\x00" * 20])
-def test_an_answer_that_is_not_http_is_refused(http_client: types.ModuleType, head: bytes) -> None:
-    with pytest.raises(ValueError):
-        http_client.parse_status(head)
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "s3cret", "bearer", "bearer ", "basic s3cret", ": s3cret", "X-Key:s3cret", "digest s3cret"]
+    + ["bearer s3cret\r\nHost: x", "X\r\nHost: s3cret", "X-Key: s3\ncret", "bearer s3cret\0"],
+)
+def test_what_is_no_header_line_is_refused_without_being_said(text: str) -> None:
+    with pytest.raises(ValueError, match="telemetry_auth must be") as caught:
+        header(text)
+    assert "s3cret" not in str(caught.value)
 
 
 @pytest.fixture(scope="module")

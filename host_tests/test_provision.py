@@ -129,7 +129,7 @@ def test_an_unknown_setting_is_refused_with_the_names_there_are(device: SerialDe
     done = quickly(device, "--set=sample_period=60 name=Ada")
     assert done.returncode == EXIT_FAULT
     assert "there is no setting sample_period\n" in done.stderr
-    assert "sample_period_s, sensors, telemetry_period_s" in done.stderr
+    assert "sample_period_s, sensors, telemetry_auth" in done.stderr
     assert device.read_settings() == before
 
 
@@ -365,7 +365,7 @@ def wanted(monkeypatch, password: str | None = None, ssid: str = "", more: str =
     monkeypatch.delenv("PASSWORD", raising=False)
     if password is not None:
         monkeypatch.setenv("PASSWORD", password)
-    return provision.wanted(argparse.Namespace(ssid=ssid, set=more))
+    return provision.wanted(argparse.Namespace(ssid=ssid, set=more, ca=""))
 
 
 @pytest.mark.parametrize(
@@ -402,7 +402,7 @@ def test_no_answer_at_the_terminal_changes_nothing(monkeypatch):
     monkeypatch.delenv("PASSWORD", raising=False)
     monkeypatch.setattr("builtins.input", lambda prompt: (_ for _ in ()).throw(EOFError))
     with pytest.raises(Problem, match="Nothing was changed") as caught:
-        provision.wanted(argparse.Namespace(ssid="", set=""))
+        provision.wanted(argparse.Namespace(ssid="", set="", ca=""))
     assert caught.value.exit_code == EXIT_USAGE
 
 

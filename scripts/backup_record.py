@@ -19,7 +19,7 @@ SETTINGS_NAME = "settings.json"
 FILES_NAME = "files"
 PARTITIONS = ("log",)
 # A setting with one of these in its name is a secret: it stays on the board.
-SECRET_WORDS = ("password", "secret", "token", "key")
+SECRET_WORDS = ("password", "secret", "token", "key", "auth")
 
 
 @dataclass(frozen=True)

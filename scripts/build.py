@@ -108,8 +108,10 @@ def _outputs() -> Iterator[tuple[str, bytes, Maker]]:
         if name == "main.py":
             yield name, source.read_bytes(), source.read_bytes
         elif module.name in short:
-            text = short[module.name]
-            yield name[:-3] + ".mpy", text.encode(), lambda t=text, n=name: compile_text(t, n)
+            # In tracebacks it goes by its module's name, which the board has in memory anyway, and not by its path.
+            text, known_as = short[module.name], module.name
+            made_from = f"{known_as}\n{text}".encode()
+            yield name[:-3] + ".mpy", made_from, lambda t=text, n=known_as: compile_text(t, n)
     log = logging_source()
     yield "lib/logging.mpy", log.read_bytes(), lambda: compile_mpy(log, "lib/logging.py", LIBRARY_FLAGS)
     for source in sorted((DEVICE_DIR / "www").rglob("*")):

@@ -13,9 +13,11 @@ import json
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
-from scripts import console, failures, link, session, startup, tools
+from scripts import ca_file, console, failures, link, session, startup, tools
 from scripts.console import EXIT_OK, EXIT_USAGE, Problem
 from scripts.link import Link
 
@@ -28,7 +30,7 @@ def wanted(args: argparse.Namespace) -> dict[str, str]:
     """The settings to store by their names on the board, asked for where a person is there to answer. Problem when
     something is missing or can't be sent; it never quotes a value."""
     changes = _further(args.set)
-    if args.ssid or PASSWORD_VARIABLE in os.environ or not changes:
+    if args.ssid or PASSWORD_VARIABLE in os.environ or not (changes or args.ca):
         changes |= dict(zip(_WIFI, (args.ssid or _ask_ssid(), _password()), strict=True))
     for name, value in changes.items():
         if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) < 0xE000 for c in value):
@@ -129,10 +131,15 @@ def check_stored(board: Link, outcome: str, details: list[str]) -> None:
 
 def provision(args: argparse.Namespace) -> int:
     board = link.from_args(args)
-    changes = wanted(args)
-    with session.stopped(board):
-        outcome, details = store(board, changes)
-        session.restart(board)
+    with tempfile.TemporaryDirectory() as folder:
+        certificate = ca_file.prepared(Path(args.ca), Path(folder)) if args.ca else None
+        changes = wanted(args) | ({"telemetry_ca": ca_file.ON_BOARD} if certificate else {})
+        with session.stopped(board):
+            if certificate:
+                size_bytes = certificate.stat().st_size
+                session.resume(board, "fs", "cp", "-f", str(certificate), f":{ca_file.ON_BOARD}", size_bytes=size_bytes)
+            outcome, details = store(board, changes)
+            session.restart(board)
     check_stored(board, outcome, details)
     print(f"stored: {', '.join(changes)}", flush=True)
     if args.no_wait:
@@ -146,9 +153,10 @@ def main(argv: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(prog="make provision", description="Store Wi-Fi and other settings on the board.")
     link.add_arguments(p)
     # From the environment, where make puts them: what is set may be a secret, and a process list shows arguments.
-    ssid, further = os.environ.get("SSID", ""), os.environ.get("SET", "")
+    ssid, further, ca = (os.environ.get(name, "") for name in ("SSID", "SET", "CA"))
     p.add_argument("--ssid", default=ssid, help="SSID: the network to join (asked for if neither it nor SET is given)")
     p.add_argument("--set", default=further, help='SET: other settings, "sample_period_s=60 telemetry_url=http://..."')
+    p.add_argument("--ca", default=ca, help="CA: a file with the certificate that telemetry over https is to trust")
     p.add_argument("--no-wait", action="store_true", help="don't follow the log until the board is in the network")
     p.epilog = "The Wi-Fi password is asked for, or taken from the environment variable PASSWORD; empty: open network."
     args = p.parse_args(argv)

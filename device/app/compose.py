@@ -15,13 +15,14 @@ from app.store import BOOT, Store
 from app.telemetry import Telemetry
 from app.web.words import reset_cause
 from app.wifi import WiFi
+from http_client import Client
 from http_connection import Connection
 from http_request import Request
 from httpd import Server
 from micropython import const
 from ring_log import RingLog
 
-_ROOM_BYTES = const(12000)  # free when sensors are made, for what is made after them and for a page
+_ROOM_BYTES = const(10800)  # free when sensors are made, for what is made after them and for a page
 
 
 def compose(rescue: bool, unique_id: bytes, cause: int) -> None:
@@ -56,7 +57,9 @@ def compose(rescue: bool, unique_id: bytes, cause: int) -> None:
 
 def forget_constructors() -> None:
     """Drop the code that makes what exists once and for good: over 2 KB that would never run again."""
-    for kind in (RingLog, Store, board.LogFlash, Server, Connection, Request, Guard, Clock, Sampler, Telemetry, WiFi):
+    for kind in (
+        RingLog, Store, board.LogFlash, Server, Connection, Request, Guard, Clock, Sampler, Telemetry, Client, WiFi,
+    ):
         kind.__init__ = None  # type: ignore  (del would keep the value: MicroPython's maps do)
     board.log_flash = None  # type: ignore
 

@@ -1,16 +1,18 @@
 """The serial log: one line `2026-01-31T12:00:00Z INFO wifi: ...` per record, through micropython-lib logging.
 
-Owns format and rate. Callers pass values as arguments, and never a secret. Uses what logging 0.5 and 0.6 share. Logging
-takes 4 KB, so it is imported for a line and dropped with the pages.
+Owns format and rate. Callers pass values as arguments, and never a secret. Uses what logging 0.5 and 0.6 share. That
+takes 4 KB, so it is imported for a line and dropped with the pages; while memory is short the line goes out without.
 """
 
+import gc
 from time import gmtime, ticks_diff, ticks_ms
 
-from app.board import unix_s
+from app.board import memory, unix_s
 from micropython import const
 
 _INFO = const(20)
 _WARNING = const(30)
+_ROOM_BYTES = const(9000)  # free, for logging and for what goes on beside it: a page or a POST
 _MOST_LINES = const(40)  # in one window; a full UART stalls the event loop about 10 ms a line
 _WINDOW_MS = const(10000)
 
@@ -35,15 +37,18 @@ class _Serial:
     window = lines = 0
 
     def emit(self, record: "Any") -> None:
+        text = record.message if hasattr(record, "message") else record.msg % record.args  # as 0.6 and 0.5 have it
+        self.put(record.levelname, record.name, text)
+
+    def put(self, level: str, part: str, text: str) -> None:
         window = ticks_ms() // _WINDOW_MS
         if window != self.window:
             self.window = window
             self.lines = 0
         self.lines += 1
         if self.lines <= _MOST_LINES:
-            text = record.message if hasattr(record, "message") else record.msg % record.args  # as 0.6 and 0.5 have it
             end = "" if self.lines < _MOST_LINES else " (more lines are left out for now)"
-            print(stamp(), record.levelname, record.name + ":", text + end)
+            print(stamp(), level, part + ":", text + end)
 
 
 _serial = _Serial()
@@ -61,6 +66,11 @@ def warning(part: str, message: str, *args: "Any") -> None:
 
 def _log(level: int, part: str, message: str, args: tuple) -> None:
     try:
+        if memory()[1] < _ROOM_BYTES:
+            gc.collect()
+            if memory()[1] < _ROOM_BYTES:
+                _serial.put("INFO" if level == _INFO else "WARNING", part, message % args)
+                return
         import logging
 
         logger = logging.getLogger("tally")

@@ -20,7 +20,12 @@ SCHEMA = {
     "web_host": (str, 1, 40),
     "web_port": (int, 1, 65535),
     "telemetry_url": (str, 0, 200),
-    "telemetry_period_s": (int, 1, 86400),
+    "telemetry_period_s": (int, 0, 86400),
+    "telemetry_samples": (int, 0, 10000),
+    "telemetry_batch": (int, 1, 120),
+    "telemetry_format": (str, 1, 10),
+    "telemetry_auth": (str, 0, 200),
+    "telemetry_ca": (str, 0, 60),
     "sample_period_s": (int, 1, 86400),
     "sensors": (str, 0, 400),
     "ntp_servers": (str, 0, 200),
@@ -117,6 +122,12 @@ def _read_through(name: str, value: "Any") -> None:
         from app.sensors.make import parse
 
         parse(value)
+    elif name == "telemetry_format" and value not in ("json", "ndjson", "line", "form"):
+        raise ValueError("use json, ndjson, line or form")
+    elif name == "telemetry_auth" and value:
+        from app.auth import header
+
+        header(value)
 
 
 def _save(stored: dict) -> None:

@@ -19,18 +19,13 @@ ROUTES = {
     "/tips": "tips",
     "/settings": "form",
     "/clock": "clock",
+    "/telemetry": "telemetry",
     "/export": "export",
     "/api/status": "status",
     "/style.css": "static",
     "/icon.svg": "static",
     "/clock.js": "static",
 }
-_SELDOM = (
-    " app.web app.compose app.ntpsync app.restamp app.sensors app.settings app.store_open app.timerules app.timesync"
-    " cookies dns forms http_date http_errors http_events http_files http_listen install logging ntp posix_tz ring_open"
-    " ring_ram timing udp config "
-)
-
 device = ""
 boot = 0
 settings = {}
@@ -57,17 +52,21 @@ def load(name: str) -> "Any":
 
 
 def evict() -> None:
-    """Forget what was imported on demand; a page that is answering right now lives until it is done.
+    """Forget what was imported on demand; a page that is answering right now lives until it is done. What stays is one
+    module under many names, the bundle of the build.
 
     The package keeps no way to it either, so none of these may be imported as `from app import settings`."""
     modules = sys.modules
+    stays = modules["app.site"]
     for name in list(modules):
-        if " %s " % name in _SELDOM or name.startswith("app.web.") or name.startswith("app.sensors."):
+        module = modules[name]
+        is_app = name.startswith("app.")
+        is_lib = getattr(module, "__file__", "").rpartition("/")[0][-3:] == "lib"
+        if module is not stays and (is_app or is_lib or name == "config"):
             modules[name] = None  # a deleted entry keeps its value in MicroPython's maps, and that its memory
             del modules[name]
-    for name in _SELDOM.split():
-        if name.startswith("app."):
-            setattr(modules["app"], name[4:], None)
+            if is_app and "." not in name[4:]:
+                setattr(modules["app"], name[4:], None)
 
 
 def check(http: "Any") -> None:

@@ -1,142 +1,204 @@
 """Posts what the store holds to the server, in batches, on its own schedule.
 
-Owns the body's form (docs/telemetry.md, version 1), the batch and the pauses. Never more than one request in flight;
-a batch is acknowledged only by a 2xx. Must not know sockets (lib/http_client) or where samples lie (the store). The
-body is never in memory as a whole: it is made twice, once to know how long it is and once to send it.
+Owns the schedule and the batch. Never more than one request in flight, in the order of the numbers; a batch is
+acknowledged only by a 2xx. Must not know sockets (lib/http_client), forms of bodies (app.formats) or what a failure
+means for the next batch (app.refusal). The body is never in memory as a whole: it is made twice, once to know how long
+it is and once to send it.
 """
 
 import asyncio
 import gc
 
 from app import log
+from app.formats import json
 from app.site import evict
-from app.store import number
-from http_client import post
+from http_client import Client
 from micropython import const
 
 _BODY_BYTES = const(8192)
-_MOST_READINGS = const(120)
-_LIMIT_S = const(15)
 _NO_CLOCK_S = const(60)  # samples wait this long for a clock before they go out without a time
+_NEXT_MS = const(100)  # between batches while there is more to send
+_NEVER_MS = const(1000000000)
 
 
 class Telemetry:
-    """`state` in words for people, `posts` that were acknowledged. Settings are read each time, so that changes count
-    at once."""
+    """`state` in words for people, `error` the last failure with its time, `posts` that were acknowledged, `failures`
+    in a row. Settings are read each time, so that changes count at once."""
+
+    # What app.refusal keeps here of what it has found out, see its reset().
+    failures: int
+    limit: int
+    most: int
+    suspects: list
+    keyed: bool
 
     def __init__(self, settings: dict, store: "Any", clock: "Any", device: str, app: str) -> None:
-        self._settings = settings
-        self._store = store
+        self.settings = settings
+        self.store = store
         self._clock = clock
-        self._device = device
+        self.device = device
         self._app = app
-        self._buffer = bytearray(512)  # for a scan of the store while the body goes out, then for the answer
-        self._first = self._last = self._count = 0  # of the batch
-        self.failures = 0
-        self.most = _MOST_READINGS
-        self.keyed = True
+        # For a scan of the store while the body goes out, then for the answer.
+        self.client = Client(bytearray(512), self._dial)
         self.posts = 0
         self.state = "nothing sent yet"
+        self.error = ""
+        self.retry = []  # numbers of held samples that are sent once more
+        self._is_asked = False
+        self._reset()
+
+    def _reset(self) -> None:
+        from app.refusal import reset
+
+        reset(self)
+
+    def send_now(self) -> None:
+        """Do not wait for the period, or for the end of a pause."""
+        self._is_asked = True
 
     async def run(self, wifi: "Any", beat: "Any") -> None:
-        """Post every period while there is something to post; sooner to drain a backlog, later on failure."""
-        settings = self._settings
+        """Post every period, or as soon as enough samples wait, sooner to drain a backlog, later on failure."""
+        settings = self.settings
+        store = self.store
         waited_s = 0
         while True:
+            self._is_asked = False
             wait_ms = 1000
             url = settings["telemetry_url"]
             period_s = settings["telemetry_period_s"]
             if not url:
                 self.state = "off, no address is set"
-            elif wifi.ip and self._store.pending():
+            elif not wifi.ip:
+                self.state = "waiting for Wi-Fi"
+            elif self.retry or store.waiting():
                 waited_s += 1
-                if self._clock.quality or waited_s > _NO_CLOCK_S:
-                    wait_ms = await self._post(wifi.wlan.ifconfig()[3], beat)
-            # A backoff may last 15 minutes; a person who sets another address should not have to wait for it.
-            while wait_ms > 0 and url == settings["telemetry_url"] and period_s == settings["telemetry_period_s"]:
+                if self._clock.quality or waited_s > _NO_CLOCK_S and settings["telemetry_format"] != "line":
+                    wait_ms = await self._post(url, wifi.wlan.ifconfig()[3], beat)
+                    if wait_ms > _NEXT_MS:
+                        self.client.close()
+            # A pause may last 15 minutes; a person who sets another address should not have to wait for it.
+            while wait_ms > 0 and not self._is_asked and period_s == settings["telemetry_period_s"]:
                 beat()
                 await asyncio.sleep_ms(min(wait_ms, 1000))
                 wait_ms -= 1000
+                if url != settings["telemetry_url"]:
+                    self._reset()
+                    break
+                if not self.failures and 0 < settings["telemetry_samples"] <= store.waiting():
+                    break
 
-    def _pieces(self, most: int) -> "Any":
-        """Yield the body of the next batch, at most `most` samples of one boot and one set of fields, piece by piece;
-        `_first`, `_last` and `_count` say what it was."""
+    def _pieces(self, first: int, most: int) -> "Any":
+        """Yield the body of a batch from number `first` on, at most `most` samples of one boot and one set of names,
+        piece by piece; `_last` and `_count` say what it was."""
+        name = self.settings["telemetry_format"]
+        form = json if name == "json" else __import__("app.formats." + name, None, None, ("text",))
+        self._type = form.TYPE
         self._count = size_bytes = 0
-        for seq, unix_s, quality, *kind, values in self._store.samples(self._store.cursor + 1, self._buffer):
-            text = ","
+        for sample in self.store.samples(first, self.client.buffer):
             if not self._count:
-                batch = kind
-                self._first = seq
-                text = '{"device":"%s","app":"%s","boot":%d,"fields":["%s"],"readings":[' % (
-                    self._device, self._app, kind[0], kind[1].replace(",", '","'),
-                )
-            text += "[%d,%s,%d,%s]" % (
-                seq, "null" if unix_s is None else unix_s, quality, ",".join([number(v) for v in values]),
-            )
+                kind = sample[3:5]
+            text = form.text(self.device, self._app, sample, not self._count)
             size_bytes += len(text)
-            if kind != batch or self._count == most or size_bytes > _BODY_BYTES:
+            if sample[3:5] != kind or self._count == most or size_bytes > _BODY_BYTES:
                 break
-            self._last = seq
+            self._last = sample[0]
             self._count += 1
             yield text
-        yield "]}"
+        yield form.TAIL
+        evict()  # the form's module, so that there is room for the answer's
 
-    async def _post(self, dns: str, beat: "Any") -> int:
+    async def _post(self, url: str, dns: str, beat: "Any") -> int:
         """Post one batch; milliseconds until the next. `dns` is the name server's address. Pages give way for it."""
         evict()
         gc.collect()
-        store = self._store
-        settled = store.acknowledged + store.expired  # before a sector may expire in a pause below
-        size_bytes = 0
-        for piece in self._pieces(self.most):
-            size_bytes += len(piece)
-            if self._count % 16 == 0:
-                await asyncio.sleep_ms(0)
-        last = self._last
-        count = self._count
-        if not count:  # what is pending can't be read any more
-            store.give_up(store.next_seq - 1, store.stored)
-            return 1000
-        extra = "Content-Type: application/json\r\n"
-        if self.keyed:
-            extra += "Idempotency-Key: %s-%d-%d\r\n" % (self._device, self._first, last)
-        self._result = 0, b"", "no answer in %d s" % _LIMIT_S
-        task = asyncio.create_task(self._try(extra, size_bytes, dns))
-        for _ in range(_LIMIT_S * 20):
-            if task.done():
-                break
-            beat()
-            await asyncio.sleep_ms(50)
+        store = self.store
+        if self.suspects and self.suspects[0] <= store.cursor:  # it has expired
+            self._reset()
+        settled = store.settled()  # before a sector may expire in a pause below
+        retry = self.retry  # a person may set another meanwhile
+        if retry:
+            first, most = retry[0], 1
         else:
-            task.cancel()
-        return self._judge(*self._result, last, settled + count, count)
+            first = (self.suspects[-1] if self.suspects else store.cursor) + 1
+            most = min(self.most or self.settings["telemetry_batch"], self.limit)
+        size_bytes = await self._measure(first, most)
+        count, last = self._count, self._last
+        if not count or retry and last != first:
+            from app.refusal import nothing
 
-    async def _try(self, extra: str, size_bytes: int, dns: str) -> None:
-        """One POST, as a task so that it can be given up; asyncio would print what such a task raises."""
+            return nothing(self)
+        self._first = first
+        self._dns = dns
+        error = None
+        status = 0
         try:
-            url = self._settings["telemetry_url"]
-            status, head = await post(url, extra, size_bytes, self._pieces(self._count), self._buffer, (dns,))
-            self._result = status, head, "the server answers %d" % status
+            keep = store.waiting() >= 2 * count
+            status = await self.client.post(url, self._head, size_bytes, self._body, keep, beat)
             if self._clock.wants_http():
                 from app.timesync import from_http
 
-                from_http(self._clock, head)
-        except OSError as error:
-            self._result = 0, b"", "no connection (error %s)" % error.errno
-        except ValueError as error:
-            self._result = 0, b"", str(error)
+                from_http(self._clock, self.client.head)
+        except (OSError, ValueError, MemoryError) as raised:
+            error = raised
+        if not 200 <= status < 300:
+            from app.refusal import refused
 
-    def _judge(self, status: int, head: bytes, why: str, last: int, settled: int, count: int) -> int:
-        if 200 <= status < 300:
-            self._store.acknowledge(last, settled)
-            self.failures = 0
-            self.most = _MOST_READINGS
-            self.keyed = True
-            self.posts += 1
-            waiting = self._store.pending()
-            self.state = "%d delivered, %d waiting" % (count, waiting)
-            log.info("telemetry", "%s", self.state)
-            return 100 if waiting >= count else self._settings["telemetry_period_s"] * 1000
-        from app.web.refusal import judge
+            return refused(self, status, error, first, count)
+        self.posts += 1
+        if self.retry or self.suspects or self.most:
+            from app.refusal import accepted
 
-        return judge(self, status, head, why, count)
+            wait_ms = accepted(self, last, settled, count)
+            if wait_ms:
+                return wait_ms
+        else:
+            store.acknowledge(last, settled + count)
+        self.failures = 0
+        self.keyed = True
+        waiting = store.waiting()
+        self.state = "%d delivered, %d waiting" % (count, waiting)
+        log.info("telemetry", "%s", self.state)
+        if waiting >= count or self.retry:
+            return _NEXT_MS
+        return self.settings["telemetry_period_s"] * 1000 or _NEVER_MS
+
+    async def _measure(self, first: int, most: int) -> int:
+        """Make the body once, for its size in bytes."""
+        size_bytes = 0
+        for piece in self._pieces(first, most):
+            size_bytes += len(piece)
+            if self._count % 16 == 0:
+                await asyncio.sleep_ms(0)
+        return size_bytes
+
+    def _body(self) -> "Any":
+        pieces = self._pieces(self._first, self._count)
+        if self.client.sock is not self.client.raw:
+            from app.secure import blocks
+
+            pieces = blocks(pieces)
+        return pieces
+
+    def _head(self) -> str:
+        """Header lines of the batch that was measured."""
+        lines = "Content-Type: %s\r\n" % self._type
+        if self.keyed:
+            lines += "Idempotency-Key: %s-%d-%d\r\n" % (self.device, self._first, self._last)
+        text = self.settings["telemetry_auth"]
+        if text:
+            from app.auth import header
+
+            lines += header(text)
+        evict()
+        return lines
+
+    async def _dial(self, client: "Any", url: str) -> None:
+        from http_dial import dial
+
+        secure = None
+        if url.startswith("https"):
+            from app.secure import securing
+
+            secure = securing(self.settings["telemetry_ca"], self._clock)
+        await dial(client, url, (self._dns,), secure)
+        evict()

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from host_tests.bench import client, measure, store, tree
+from host_tests.bench import client, measure, post, store, tree
 from host_tests.bench.report import HEAP_AFTER_START, KB, MICRODOT, NAMES, TALLY, Row, as_json, missed, table
 from host_tests.bench.server import App
 from scripts import console
@@ -98,11 +98,14 @@ def bench(rounds: int, json_path: Path | None) -> int:
         rows += smallest_rows(vm)
         say("the store, 2,000 power cuts...")
         store_rows = store.rows(vm)
+        say("one POST of 120 records...")
+        post_rows = post.rows(vm)
     except client.Wrong as error:
         raise Problem(f"a server of the bench answered wrong ({error}), so its figures mean nothing") from None
     print(table(rows))
     print("\nThe durable store:\n" + table(store_rows))
-    rows += store_rows
+    print(f"\nOne POST of {post.RECORDS} records:\n" + table(post_rows, post.COLUMNS))
+    rows += store_rows + post_rows
     print("\nSpeed is times microdot's at as many connections; a PC's requests per second say nothing about a board's.")
     lines = context(vm, sizes, speed)
     print("\n".join(lines))

@@ -5,7 +5,7 @@ Owns the thresholds and the wording of the rows. Must not know how a figure come
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 TALLY, MICRODOT, FLOOR = NAMES = ("tally", "microdot", "floor")
@@ -42,8 +42,8 @@ class Row:
             return f"<= {self._show(self.most)}"
         return f">= {self._show(self.least)}" if self.least is not None else ""
 
-    def cells(self) -> list[str]:
-        return [self.what, *(self._show(self.figures.get(name)) for name in NAMES), self.to_reach, self.verdict]
+    def cells(self, names: Sequence[str] = NAMES) -> list[str]:
+        return [self.what, *(self._show(self.figures.get(name)) for name in names), self.to_reach, self.verdict]
 
     def _show(self, figure: float | None) -> str:
         if figure is None:
@@ -53,9 +53,10 @@ class Row:
         return f"{figure:,.0f}"
 
 
-def table(rows: list[Row]) -> str:
-    """Plain text, aligned: the first column and the last to the left, figures to the right."""
-    cells = [["", *NAMES, "to reach", ""], *(row.cells() for row in rows)]
+def table(rows: list[Row], names: Sequence[str] = NAMES) -> str:
+    """Plain text, aligned: the first column and the last to the left, figures to the right, one column for each of
+    `names`."""
+    cells = [["", *names, "to reach", ""], *(row.cells(names) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
 
     def line(texts: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""GET /export?fmt=csv|ndjson&from=&to=&after=: the samples of the log as a download, streamed (docs/http-api.md).
+"""GET /export?fmt=csv|ndjson&from=&to=&after=&held=1: samples of the log as a download, streamed (docs/http-api.md).
 
 Owns the form of a row. One row is in memory at a time, and other tasks run every few rows.
 """
@@ -36,10 +36,11 @@ async def get(http: "Any") -> None:
 
         first = max(first, first_since(site.store, asked["from"]))
         del first_since
+    samples = _held(first, page) if asked["held"] else site.store.samples(first, page)
     del find_columns, query
     site.evict()
     rows = 0
-    for sample in site.store.samples(first, page):
+    for sample in samples:
         rows += 1
         if rows % _ROWS == 0:
             http.expires(_DEADLINE_MS)
@@ -49,6 +50,16 @@ async def get(http: "Any") -> None:
             if unix_s is None or unix_s < asked["from"] or asked["to"] and unix_s > asked["to"]:
                 continue
         await http.write(_csv(sample, columns) if form == "csv" else _ndjson(sample))
+
+
+def _held(first: int, page: bytearray) -> "Any":
+    """Yield the held samples from number `first` on."""
+    from app.held import numbers
+
+    for seq in numbers(site.store):
+        sample = next(site.store.samples(max(first, seq), page), None)
+        if sample and sample[0] == seq:
+            yield sample
 
 
 def _csv(sample: tuple, columns: list) -> str:

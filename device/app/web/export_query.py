@@ -11,7 +11,7 @@ _SECTORS = 16  # then the others get their turn
 
 def query(text: str, forms: "Any") -> dict:
     """What is asked for, 0 for what is not; Reject names what can't be."""
-    asked = {"fmt": "csv", "from": 0, "to": 0, "after": 0}
+    asked = {"fmt": "csv", "from": 0, "to": 0, "after": 0, "held": 0}
     for part in text.split("&") if text else ():
         name, _, value = part.partition("=")
         if name == "fmt" and value in forms:
@@ -19,7 +19,7 @@ def query(text: str, forms: "Any") -> dict:
         elif name in asked and name != "fmt" and value.isdigit() and len(value) < 11:
             asked[name] = int(value)
         else:
-            raise Reject(400, "use fmt=csv or ndjson, from= and to= in Unix seconds, after= a sequence number")
+            raise Reject(400, "use fmt=csv or ndjson, from= and to= in Unix seconds, after= a sequence number, held=1")
     return asked
 
 

@@ -8,6 +8,7 @@ _CARD = '<section class="card%s"><h2>%s</h2><p class="big">%s</p><p>%s</p></sect
 _SET_CLOCK = """<form method="post" action="/clock" id="clock"><input type="hidden" name="unix_ms">
 <button>Set the clock from this browser</button></form><script src="/clock.js"></script>
 """
+_DO = (("send", "Send now"), ("retry", "Try the refused again"), ("forget", "Give the refused up"))
 _FROM = {"": "no time server has answered yet", "kept": "kept through a reset", "last": "since the last sample"}
 
 
@@ -20,7 +21,10 @@ async def get(http: "Any") -> None:
     await http.write("</div>")
     if site.clock.quality < 2:
         await http.write(_SET_CLOCK)
-    await http.write('<form method="post" action="/settings"><h2>Settings</h2>\n')
+    await http.write('<form method="post" action="/telemetry">')
+    for do in _DO if site.store.held else _DO[:1]:
+        await http.write('<button name="do" value="%s">%s</button>\n' % do)
+    await http.write('</form><form method="post" action="/settings"><h2>Settings</h2>\n')
     for name, attributes in (
         ("name", 'required maxlength="32"'),
         ("sample_period_s", 'type="number" min="1" max="86400"'),
@@ -45,14 +49,20 @@ def _cards(time: str) -> "Any":
     lost = store.expired + store.rejected + site.sampler.missed
     yield " bad" if lost else "", "Samples", site.sampler.taken, (
         "%d delivered, %d waiting, %d expired, %d rejected, %d slots missed"
-        % (store.acknowledged, store.pending(), store.expired, store.rejected, site.sampler.missed)
+        % (store.acknowledged, store.waiting(), store.expired, store.rejected, site.sampler.missed)
     )
     room = (flash.sectors - 1) * ((flash.flash.sector_bytes - 64) // len(flash.record))
     text = "memory only" if store.is_memory else "%d KB flash" % (flash.flash.size_bytes // 1024)
     yield " bad" if store.is_memory or flash.errors else "", "Storage", text, (
         'room for %d samples; <a href="/export">CSV</a>, <a href="/export?fmt=ndjson">NDJSON</a>' % room
     )
-    yield "", "Telemetry", "%d posts" % site.telemetry.posts, escape(site.telemetry.state)
+    telemetry = site.telemetry
+    text = escape(telemetry.state)
+    if telemetry.error:
+        text += "<br>" + escape(telemetry.error)
+    if store.held:
+        text += '<br><a href="/export?held=1">%d refused</a>' % store.held
+    yield " bad" if telemetry.failures or store.held else "", "Telemetry", "%d posts" % telemetry.posts, text
     try:
         signal = ", %d dBm" % wifi.wlan.status("rssi")
     except OSError:  # the link went just now

@@ -8,7 +8,7 @@ from app import board, health, site
 async def get(http: "Any") -> None:
     http.head(200, "application/json")
     mark = "{"
-    for make in (_device, _ledger, _storage, _machine):
+    for make in (_device, _ledger, _post, _storage, _machine):
         for name, part in make().items():
             await http.write('%s"%s":%s' % (mark, name, json.dumps(part)))
             mark = ","
@@ -46,6 +46,36 @@ def _ledger() -> dict:
         ),
         _named("missed_slots failed_readings sensors", sampler.missed, sampler.failed, sampler.states),
     )
+
+
+def _post() -> dict:
+    store = site.store
+    telemetry = site.telemetry
+    held = []
+    if store.held:
+        from app.held import numbers
+
+        held = numbers(store)
+    return _named(
+        "post",
+        _named(
+            "state error failures posts waiting oldest_age_s held held_seqs",
+            telemetry.state, telemetry.error, telemetry.failures, telemetry.posts, store.waiting(), _oldest_age_s(),
+            len(held), held,
+        ),
+    )
+
+
+def _oldest_age_s() -> int | None:
+    """Seconds since the oldest sample was taken that waits; None if there is none, or its time or ours is not known."""
+    store = site.store
+    unix_s, quality = site.clock.now()
+    if not store.waiting() or not quality:
+        return None
+    from app.web.oldest import oldest_s
+
+    taken_s = oldest_s(store)
+    return None if taken_s is None else max(0, unix_s - taken_s)
 
 
 def _storage() -> dict:
