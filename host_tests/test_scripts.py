@@ -48,9 +48,9 @@ def test_a_stale_file_disappears_from_the_build() -> None:
     assert not (tree / "app" / "old.mpy").exists()
 
 
-def test_tracebacks_name_the_source_file() -> None:
+def test_tracebacks_name_the_module() -> None:
     tree, _ = build.build()
-    assert b"app/web/index.py" in (tree / "app" / "web" / "index.mpy").read_bytes()
+    assert b"app.web.index\0" in (tree / "app" / "web" / "index.mpy").read_bytes()
 
 
 def test_pages_are_gzipped_the_same_way_every_time(tmp_path: Path) -> None:

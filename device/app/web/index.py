@@ -28,7 +28,7 @@ async def get(http: "Any") -> None:
     for name, attributes in (
         ("name", 'required maxlength="32"'),
         ("sample_period_s", 'type="number" min="1" max="86400"'),
-        ("telemetry_period_s", 'type="number" min="1" max="86400"'),
+        ("telemetry_period_s", 'type="number" min="0" max="86400"'),
         ("telemetry_url", 'maxlength="200"'),
     ):
         value = escape(str(site.settings[name]))

@@ -8,7 +8,7 @@ LABELS = {
     "name": "Name",
     "sample_period_s": "Sample every (seconds)",
     "telemetry_period_s": "Send every (seconds)",
-    "telemetry_url": "Send to (http address, empty: off)",
+    "telemetry_url": "Send to (address, empty: off)",
 }
 
 _TOP = """<!doctype html>

@@ -193,7 +193,8 @@ class socket:
         self._shrink()
         if _lockstep.is_at(_host_port(address[1]) or address[1]):
             self._in_step = True
-            native.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)  # or what Nagle's algorithm holds back is passed over in time
+            # Or what Nagle's algorithm holds back is passed over in time.
+            native.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         try:
             _lockstep.told(native.connect, peer) if self._in_step else native.connect(peer)
         except OSError as error:
