@@ -133,7 +133,7 @@ size: ## flash and heap bytes of every module, against the budget
 	@$(SETUP) sim
 	@$(VENV_PYTHON) -m scripts.size
 
-bench: ## our HTTP server beside microdot: sizes, heap, garbage, speed (ARGS="--json FILE --rounds N")
+bench: ## our HTTP server beside microdot, the store, one POST beside requests: sizes, heap, speed (ARGS="--json FILE --rounds N")
 	@$(SETUP) bench
 	@$(VENV_PYTHON) -m host_tests.bench $(ARGS)
 

@@ -180,8 +180,13 @@ class Device:
         return self.exchange(head.encode() + body)
 
     def status(self) -> dict[str, Any]:
-        """GET /api/status."""
+        """GET /api/status, asked for again, as people do, when memory is short in the moment."""
         answer = self.get("/api/status")
+        for _ in range(3):
+            if answer.status != 503:
+                break
+            self.advance(2000)
+            answer = self.get("/api/status")
         assert answer.status == 200, answer
         return json.loads(answer.body)
 

@@ -274,7 +274,7 @@ def test_a_folder_that_is_not_empty_takes_no_backup(tmp_path: Path) -> None:
 def test_every_setting_that_sounds_secret_is_kept_back() -> None:
     from app.settings import SCHEMA
 
-    words = ("password", "token", "secret", "key")
+    words = ("password", "token", "secret", "key", "auth")
     assert {name for name in SCHEMA if any(word in name for word in words)} == set(filter(is_secret, SCHEMA))
     assert is_secret("wifi_password")
     assert is_secret("API_Key")

@@ -71,7 +71,7 @@ def test_a_person_changes_a_setting_and_comes_back_by_itself(device: Device, pag
     shoot(page, "dashboard")
     page.fill("input[name=name]", "Küche & <Keller>")
     page.fill("input[name=sample_period_s]", "5")
-    page.click("button")
+    page.click("text=Save")
     page.wait_for_url("**/tips")
     assert "Name: Küche & <Keller>" in page.inner_text("main")
     assert not overflows(page)
@@ -84,9 +84,9 @@ def test_a_person_changes_a_setting_and_comes_back_by_itself(device: Device, pag
 
 def test_a_mistake_in_the_form_is_shown_on_the_tips_page(device: Device, page: Page) -> None:
     page.goto(f"http://127.0.0.1:{device.port}/")
-    page.evaluate("document.querySelector('form').noValidate = true")
+    page.evaluate("document.querySelector('form[action=\"/settings\"]').noValidate = true")
     page.fill("input[name=sample_period_s]", "0")
-    page.click("button")
+    page.click("text=Save")
     page.wait_for_url("**/tips")
     assert "sample_period_s must be 1 to 86400" in page.inner_text("main")
     page.click("main a")

@@ -409,8 +409,11 @@ PAGES = """
 import asyncio
 if tree_is_bundled:
     import tally
+from app import site
+if not tree_is_bundled:
+    site.evict = lambda: None  # it leaves nothing but the bundle
 import httpd
-from app import health, site
+from app import health
 from app.compose import compose
 
 class Sock:

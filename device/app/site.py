@@ -12,7 +12,7 @@ from http_request import Reject
 from micropython import const
 
 _HIGH = const(2)  # of app.memory
-_LEAST_BYTES = const(9500)  # free when a page, which takes up to 6 KB, is loaded
+_LEAST_BYTES = const(9000)  # free when a page, which takes up to 6 KB, is loaded
 ROUTES = {
     "/": "index",
     "/index": "index",

@@ -193,8 +193,7 @@ class socket:
         self._shrink()
         if _lockstep.is_at(_host_port(address[1]) or address[1]):
             self._in_step = True
-            # Or what Nagle's algorithm holds back is passed over in time.
-            native.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+            native.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)  # what waits here would be skipped past
         try:
             _lockstep.told(native.connect, peer) if self._in_step else native.connect(peer)
         except OSError as error:
