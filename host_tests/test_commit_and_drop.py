@@ -28,7 +28,7 @@ from scripts import log_check
 pytestmark = pytest.mark.vm
 
 TRIALS = int(os.environ.get("TALLY_TRIALS", "0"))
-LOST_ANSWERS, POWER_CUTS = TRIALS or 100, TRIALS or 16
+LOST_ANSWERS, POWER_CUTS = TRIALS or 50, TRIALS or 8
 SEED = int(os.environ.get("TALLY_SEED", "6"))
 FAST: dict[str, Any] = {"sample_period_s": 1, "telemetry_period_s": 3}
 KINDS = ("nothing", "status line", "headers", "500", "503")

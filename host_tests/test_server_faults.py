@@ -1,7 +1,7 @@
-"""Ten minutes of each thing that can be wrong with a server: the pages answer, no slot is missed, nothing leaks.
+"""Minutes of each thing that can be wrong with a server: the pages answer, no slot is missed, nothing leaks.
 
 Then the server is well again, and everything arrives within one step of the backoff: once, and in order where no
-sample was refused. In `make test` a fault lasts ten minutes of the board's time, or one minute where it is one of
+sample was refused. In `make test` a fault lasts two minutes of the board's time, or one minute where it is one of
 many that are alike, and a page may take longer, since other tests run beside. The acceptance is
 `TALLY_FAULT_MINUTES=10 make test TESTS=host_tests/test_server_faults.py JOBS=0 PYTEST_ARGS=-s`: all of them for ten
 minutes, with the figures.
@@ -59,7 +59,7 @@ ALIKE = [*faults.WRONG_BODY, *faults.STRANGE, *(name for name in ALL if name.sta
 
 
 def minutes(name: str) -> int:
-    return MINUTES or (1 if name in ALIKE else 10)
+    return MINUTES or (1 if name in ALIKE else 2)
 
 
 def browse(world: World, ms: int) -> None:
